@@ -1,0 +1,1 @@
+//! The one place of Claustrum that names Arti.

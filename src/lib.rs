@@ -1,0 +1,21 @@
+//! Claustrum: an Electrum server that exists only as an onion service.
+//!
+//! The code map, from the vocabulary up; a module imports only what stands above it:
+//!
+//! - [`error`], [`limits`], [`secret`], [`redact`]: how things fail, every bound, what may never be printed;
+//! - [`chain`]: heights, script hashes, statuses, merkle branches: vocabulary without behaviour;
+//! - [`node`]: the one door to the operator's Bitcoin Core;
+//! - [`index`]: what is stored, by script hash, in redb;
+//! - [`mempool`]: what is unconfirmed, by script hash, in memory;
+//! - [`query`]: a question answered from one [`query::View`] of both;
+//! - [`sync`]: follows the node and publishes views;
+//! - [`broadcast`]: how a transaction leaves;
+//! - [`electrum`]: the protocol as a state machine without input or output;
+//! - [`session`]: one client's stream, driven;
+//! - [`config`], [`telemetry`], [`server`], [`cli`]: the edge of the process.
+
+pub mod chain;
+pub mod error;
+pub mod limits;
+pub mod redact;
+pub mod secret;

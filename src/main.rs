@@ -1,0 +1,3 @@
+//! The process edge; see the library.
+
+fn main() {}
