@@ -1,5 +1,6 @@
 //! Vocabulary of the block chain: heights, positions, networks.
 
+pub mod block;
 pub mod merkle;
 pub mod script_hash;
 pub mod status;
@@ -10,6 +11,7 @@ use std::str::FromStr;
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
 
+pub use block::{ConnectedBlock, SpentOutput};
 pub use script_hash::ScriptHash;
 pub use status::{EntryHeight, HistoryEntry, StatusHash};
 

@@ -8,10 +8,12 @@ use std::fmt::Write as _;
 pub enum ErrorKind {
     /// The operator's settings ask for something that cannot be.
     Operator,
-    /// The node, the network or the disk is not as it should be, and may be again; the only kind retried.
+    /// The node or the network is not as it should be, and may be again; the only kind retried.
     Environment,
     /// Stored data is damaged.
     Corruption,
+    /// Reading or writing a disk failed; what reached it is known only after a new start.
+    Io,
     /// Another program holds what we need.
     Busy,
     /// We are wrong.
@@ -61,6 +63,7 @@ impl From<ErrorKind> for ExitStatus {
             ErrorKind::Operator => Self::Config,
             ErrorKind::Environment => Self::Unavailable,
             ErrorKind::Corruption => Self::Data,
+            ErrorKind::Io => Self::Io,
             ErrorKind::Busy => Self::Busy,
             ErrorKind::Bug => Self::Bug,
         }

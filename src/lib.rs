@@ -12,10 +12,13 @@
 //! - [`broadcast`]: how a transaction leaves;
 //! - [`electrum`]: the protocol as a state machine without input or output;
 //! - [`session`]: one client's stream, driven;
-//! - [`config`], [`telemetry`], [`server`], [`cli`]: the edge of the process.
+//! - [`config`], [`hardening`], [`installation`], [`status`], [`telemetry`]: the edge of the process;
+//! - [`engine`]: everything but the way in;
+//! - `door`, `server`, `cli`: the way in, supervision, and what people type; with the feature `onion`.
 
 pub mod chain;
 pub mod error;
 pub mod limits;
+pub mod node;
 pub mod redact;
 pub mod secret;

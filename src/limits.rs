@@ -8,14 +8,26 @@ pub const LINE_BYTES_MAX: usize = 2_000_000;
 pub const LINE_BYTES_FREE: usize = 64 * 1024;
 /// Sessions that may at one time receive a line above [`LINE_BYTES_FREE`], which bounds their memory together.
 pub const LARGE_LINES_MAX: usize = 4;
+/// What is read from a stream at a time, and what a session holds for reading between lines.
+pub const READ_BYTES: usize = 4096;
+/// Arguments of one request; the longest list that the protocol knows has three.
+pub const PARAMS_MAX: usize = 16;
 /// Requests in one batch; BlueWallet sends 200, Liana 200, Sparrow 100.
 pub const BATCH_ITEMS_MAX: usize = 350;
 /// Requests of one session that are worked on at a time; beyond it reading pauses.
 pub const IN_FLIGHT_MAX: usize = 16;
+/// Lines of requests that wait behind those until reading pauses: a ping among them is answered at once.
+pub const BACKLOG_BYTES_MAX: usize = 64 * 1024;
 /// Default of `limits.reply-bytes-max`: Electrum's own limit for an incoming message.
 pub const REPLY_BYTES_MAX: usize = 8_100_000;
+/// The least that may be set: 2016 headers in hexadecimal digits, and their frame.
+pub const REPLY_BYTES_MIN: usize = 350_000;
 /// Bytes waiting for a client that reads slowly before reading from it pauses.
 pub const OUTBOUND_BYTES_SOFT: usize = 256 * 1024;
+/// A reply above this needs room in [`OUTBOUND_BYTES_MAX`] until it has left.
+pub const LARGE_REPLY_BYTES: usize = 16 * 1024;
+/// Large replies of all sessions together that wait for their clients; when they fill it, another one becomes an error.
+pub const OUTBOUND_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// Script hashes one session may watch.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 10_000;
 /// Sessions in all.
@@ -23,7 +35,7 @@ pub const SESSIONS_MAX: usize = 400;
 /// Headers in one answer; the protocol's number.
 pub const HEADERS_MAX: u32 = 2016;
 /// Protocol errors a session may make in a minute.
-pub const PROTOCOL_ERRORS_PER_MINUTE_MAX: u32 = 200;
+pub const PROTOCOL_ERRORS_PER_MINUTE_MAX: usize = 200;
 /// A silent session is closed after this time; the protocol speaks of about ten minutes.
 pub const IDLE_MAX: Duration = Duration::from_secs(900);
 /// The first complete line must have come by then.
@@ -36,13 +48,81 @@ pub const LINE_BYTES_PER_SECOND_MIN: usize = 4 * 1024;
 pub const NO_DRAIN_MAX: Duration = Duration::from_secs(90);
 /// A request is answered within this time, if need be with an error.
 pub const REQUEST_MAX: Duration = Duration::from_secs(30);
+/// Requests of all sessions together that wait for the node; the rest of its RPC threads is for the index.
+pub const NODE_READS_MAX: usize = 3;
+/// Transactions of all sessions together that are being handed on.
+pub const BROADCASTS_MAX: usize = 2;
+/// A status that could not be computed is tried again after this time, or with the next view.
+pub const REFRESH_RETRY: Duration = Duration::from_secs(1);
 /// Versions whose changes a view carries; a session further behind recomputes all its statuses.
 pub const VIEW_CHANGES_MAX: usize = 64;
 /// Blocks a tip-only index may hold.
 pub const TIP_ONLY_BLOCKS_MAX: u32 = 20_000;
+/// Pages of the index that redb keeps in memory: headers and txids, which queries read; the rest is in memory anyway.
+pub const INDEX_CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// The whole of an orderly shutdown.
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(20);
 /// What sessions get of it to finish their current answer.
 pub const SHUTDOWN_SESSIONS_MAX: Duration = Duration::from_secs(3);
 /// Without a word from the node for this long, chain questions are refused: stale is worse than down.
 pub const NODE_SILENCE_MAX: Duration = Duration::from_secs(30 * 60);
+/// What Tor gets after it to write its state; hundredths of a second suffice.
+pub const SHUTDOWN_TOR_MAX: Duration = Duration::from_secs(5);
+/// Circuits in all; a few more than sessions, so that it is sessions that are refused.
+pub const CIRCUITS_MAX: usize = 512;
+/// Bytes Arti may hold in queues before it closes the circuits with the oldest data.
+pub const TOR_MEMORY_MAX: usize = 160 << 20;
+/// Bytes down to which it then makes room.
+pub const TOR_MEMORY_LOW_WATER: usize = 112 << 20;
+/// The status file is written this often.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+/// Bytes of one answer of the node: a full block with its previous outputs takes about 40 MB as JSON.
+pub const NODE_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of the node's cookie file, which holds a name and a password in one line.
+pub const NODE_COOKIE_BYTES_MAX: u64 = 4096;
+/// An ordinary call of the node, connecting included.
+pub const NODE_CALL_MAX: Duration = Duration::from_secs(20);
+/// Waiting for one's turn to call the node; together with the call it stays below [`REQUEST_MAX`].
+pub const NODE_TURN_MAX: Duration = Duration::from_secs(8);
+/// A call of the index lane: a slow disk needs this long for a batch of full blocks.
+pub const NODE_BLOCKS_CALL_MAX: Duration = Duration::from_secs(60);
+/// Connecting alone; on the same machine or network it takes milliseconds.
+pub const NODE_CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Calls at a time on behalf of clients, so that they leave the node's 16 threads to others.
+pub const NODE_CLIENT_CALLS_MAX: usize = 3;
+/// Calls in one JSON-RPC batch whose answers are small.
+pub const NODE_BATCH_ITEMS_MAX: usize = 2_000;
+/// How long the node may hold back its answer while it waits for a block.
+pub const TIP_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Pause after an answer of the long poll that came at once and told nothing new.
+pub const TIP_WAIT_PAUSE: Duration = Duration::from_secs(1);
+/// Transactions in one batch of blocks with their previous outputs: about 4 kB of JSON each.
+pub const BLOCK_BATCH_TRANSACTIONS_MAX: u32 = 4_000;
+/// Blocks in one commit of the index while it catches up.
+pub const COMMIT_BLOCKS_MAX: u32 = 64;
+/// Transactions in one commit, which bounds the memory of the blocks held: about 50 MB.
+pub const COMMIT_TRANSACTIONS_MAX: u32 = 20_000;
+/// Scripts one published change may name; beyond it sessions look at all of theirs again.
+pub const CHANGED_SCRIPTS_MAX: usize = 50_000;
+/// Transactions held of the node's mempool; its default of 300 MB is about half of that.
+pub const MEMPOOL_TRANSACTIONS_MAX: usize = 300_000;
+/// New mempool transactions fetched in one round, so that a large mempool does not delay blocks.
+pub const MEMPOOL_FETCH_MAX: usize = 4_096;
+/// Mempool transactions in one batch: 64 of the largest standard ones stay below [`NODE_ANSWER_BYTES_MAX`].
+pub const MEMPOOL_BATCH_MAX: usize = 64;
+/// Shortest pause between two mempool rounds.
+pub const MEMPOOL_INTERVAL_MIN: Duration = Duration::from_millis(250);
+/// Longest pause between two mempool rounds.
+pub const MEMPOOL_INTERVAL_MAX: Duration = Duration::from_secs(2);
+/// The pause is this many times what the node needed to list its mempool: 2 % of a core.
+pub const MEMPOOL_PAUSE_FACTOR: u32 = 50;
+/// First pause after the node was lost.
+pub const NODE_RETRY_MIN: Duration = Duration::from_millis(500);
+/// Longest pause between two attempts to reach the node.
+pub const NODE_RETRY_MAX: Duration = Duration::from_secs(30);
+/// How long a line about the node coming or going keeps the next one from the log.
+pub const NODE_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Headers compared at a time on the way down to a fork point.
+pub const FORK_SEARCH_BATCH: u32 = 144;
+/// Weight of a transaction taken for broadcast; nodes relay no larger one.
+pub const TRANSACTION_WEIGHT_MAX: u64 = 400_000;

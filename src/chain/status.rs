@@ -73,4 +73,43 @@ mod tests {
     fn empty_history_has_no_status() {
         assert_eq!(StatusHash::of([]), None);
     }
+
+    #[test]
+    fn the_example_of_the_protocol_documents() {
+        use EntryHeight::{Confirmed, Unconfirmed, UnconfirmedParents};
+        let history = [
+            (
+                "a6c9c361bd0bc536d6a22648efbf8f9b200e425ef6c3a7a9669dc444c532a347",
+                Confirmed(Height(2472)),
+            ),
+            (
+                "9c42f84b2fcdaff676ba25d9d4941741cc0d1a01cce0c23fdc4c0b2afa38431c",
+                Confirmed(Height(2473)),
+            ),
+            (
+                "770f2d4371b3fabb902dd9a103e2dd005fcd3971181078fca4a2a1d6ff127b30",
+                Confirmed(Height(2473)),
+            ),
+            (
+                "80b19848aed792565ab7c5a79b7c2a00fbf985741579396ebe0ab6098e607311",
+                Unconfirmed,
+            ),
+            (
+                "e02a1dadfa83b996b24175df807b271ea5d02937ef5b35c195fac1e1bdc3198f",
+                Unconfirmed,
+            ),
+            (
+                "bb4c8ab438c13b89ca80d1d5bee25b0b6b7f55673f4d801998ba97db161d9e85",
+                UnconfirmedParents,
+            ),
+        ];
+        let entries = history.map(|(txid, height)| HistoryEntry {
+            txid: txid.parse().unwrap(),
+            height,
+        });
+        assert_eq!(
+            StatusHash::of(entries).unwrap().to_wire(),
+            "78e96c6562cafa71c115503b9411fdfdc595a45031e2ab76ff75162fe1b0590d"
+        );
+    }
 }

@@ -1,0 +1,111 @@
+//! The node's answers in types of our own: only the fields we use, and optional where we can do without.
+//!
+//! Nodes add and drop fields from version to version; an unknown field is ignored, and a missing one must not empty
+//! a mempool. Amounts are read from their decimal digits, never through a float.
+
+use bitcoin::amount::Denomination;
+use bitcoin::{Amount, BlockHash, ScriptBuf};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// `getblockchaininfo`.
+#[derive(Deserialize)]
+pub(super) struct BlockchainInfo {
+    pub(super) chain: Option<String>,
+    pub(super) blocks: u32,
+    pub(super) headers: Option<u32>,
+    #[serde(rename = "bestblockhash")]
+    pub(super) best_block: BlockHash,
+    #[serde(default, rename = "initialblockdownload")]
+    pub(super) initial_download: bool,
+    #[serde(default)]
+    pub(super) pruned: bool,
+}
+
+/// `getnetworkinfo`.
+#[derive(Deserialize)]
+pub(super) struct NetworkInfo {
+    pub(super) version: Option<u32>,
+}
+
+/// `getblockheader HASH true`.
+#[derive(Deserialize)]
+pub(super) struct BlockSummary {
+    #[serde(rename = "nTx")]
+    pub(super) transactions: Option<u32>,
+}
+
+/// `getblock HASH 3`.
+#[derive(Deserialize)]
+pub(super) struct SpendingBlock {
+    #[serde(rename = "tx")]
+    pub(super) transactions: Vec<SpendingTransaction>,
+}
+
+/// A transaction of [`SpendingBlock`].
+#[derive(Deserialize)]
+pub(super) struct SpendingTransaction {
+    #[serde(rename = "vin")]
+    pub(super) inputs: Vec<SpendingInput>,
+}
+
+/// An input of [`SpendingTransaction`]; that of a coinbase has no previous output.
+#[derive(Deserialize)]
+pub(super) struct SpendingInput {
+    #[serde(rename = "prevout")]
+    pub(super) previous: Option<PreviousOutput>,
+}
+
+/// The output that an input spends.
+#[derive(Deserialize)]
+pub(super) struct PreviousOutput {
+    pub(super) height: u32,
+    #[serde(rename = "value")]
+    pub(super) amount: Bitcoins,
+    #[serde(rename = "scriptPubKey")]
+    pub(super) script: OutputScript,
+}
+
+/// An output script.
+#[derive(Deserialize)]
+pub(super) struct OutputScript {
+    pub(super) hex: ScriptBuf,
+}
+
+/// `getmempoolinfo`.
+#[derive(Deserialize)]
+pub(super) struct MempoolInfo {
+    #[serde(rename = "mempoolminfee")]
+    pub(super) mempool_minimum: Option<Bitcoins>,
+    #[serde(rename = "minrelaytxfee")]
+    pub(super) relay_minimum: Bitcoins,
+    #[serde(rename = "incrementalrelayfee")]
+    pub(super) incremental: Option<Bitcoins>,
+}
+
+/// `estimatesmartfee`.
+#[derive(Deserialize)]
+pub(super) struct FeeEstimate {
+    #[serde(rename = "feerate")]
+    pub(super) rate: Option<Bitcoins>,
+}
+
+/// `waitfornewblock`.
+#[derive(Deserialize)]
+pub(super) struct NewBlock {
+    pub(super) hash: BlockHash,
+}
+
+/// An amount that the node writes as a decimal number of bitcoins.
+#[derive(Clone, Copy)]
+pub(super) struct Bitcoins(pub(super) Amount);
+
+impl<'de> Deserialize<'de> for Bitcoins {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let digits = Box::<RawValue>::deserialize(deserializer)?;
+        Amount::from_str_in(digits.get(), Denomination::Bitcoin)
+            .map(Self)
+            .map_err(|_content| D::Error::custom("not an amount"))
+    }
+}

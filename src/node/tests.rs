@@ -1,0 +1,5 @@
+//! The node's answers as recorded from a real one, and calls of a fake one that misbehaves.
+
+mod calls;
+mod fake;
+mod recorded;
