@@ -18,6 +18,7 @@
 
 pub mod chain;
 pub mod error;
+pub mod index;
 pub mod limits;
 pub mod node;
 pub mod redact;

@@ -1,0 +1,231 @@
+//! Opening the index: lock, creation that is whole or not at all, identity, and what is kept in memory.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use bitcoin::hashes::Hash as _;
+use redb::{Builder, Database};
+
+use super::Options;
+use super::blocks::{Block, Blocks};
+use super::error::{self, Error, store};
+use super::keys::Keys;
+use super::recent::Recent;
+use super::row::Row;
+use super::schema::{self, HeaderRow, Tables};
+use super::writer;
+use crate::chain::{ChainTip, Height, Network, TxNum};
+use crate::limits;
+
+const FILE: &str = "main.redb";
+/// An index in the making; it gets its name when it is complete, so that a crash leaves none that is half made.
+const FILE_IN_THE_MAKING: &str = "main.redb.new";
+
+const OPEN: &str = "open the index";
+const CREATE: &str = "create the index";
+const LOAD: &str = "load the index";
+const DAMAGED: Error = Error::Damaged { attempt: LOAD };
+
+/// The database, and the directory whose lock keeps other instances out.
+pub(super) fn database(
+    dir: &Path,
+    network: Network,
+    options: &Options,
+) -> Result<(Database, File), Error> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(dir).map_err(error::io(CREATE))?;
+    let lock = File::open(dir).map_err(error::io(OPEN))?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => Error::Busy,
+        TryLockError::Error(source) => error::io(OPEN)(source),
+    })?;
+    if !dir.join(FILE).try_exists().map_err(error::io(OPEN))? {
+        create(dir, &lock, network, options)?;
+    }
+    let database = redb_builder().open(dir.join(FILE)).map_err(store(OPEN))?;
+    Ok((database, lock))
+}
+
+fn redb_builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(limits::INDEX_CACHE_BYTES);
+    builder
+}
+
+fn create(dir: &Path, lock: &File, network: Network, options: &Options) -> Result<(), Error> {
+    let path = dir.join(FILE_IN_THE_MAKING);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error::io(CREATE)(error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(error::io(CREATE))?;
+    let database = redb_builder().create_file(file).map_err(store(CREATE))?;
+    initialise(&database, network, options)?;
+    drop(database);
+    fs::rename(&path, dir.join(FILE)).map_err(error::io(CREATE))?;
+    lock.sync_all().map_err(error::io(CREATE))
+}
+
+/// Writes identity and empty tables.
+pub(super) fn initialise(
+    database: &Database,
+    network: Network,
+    options: &Options,
+) -> Result<(), Error> {
+    let keys = match options.keys {
+        Some(keys) => keys,
+        None => Keys::random().map_err(|error| Error::Io {
+            attempt: "draw the keys of the index",
+            source: io::Error::other(error),
+        })?,
+    };
+    let genesis = network.genesis_hash();
+    let transaction = writer::begin(database)?;
+    {
+        let mut meta = transaction
+            .open_table(schema::META)
+            .map_err(store(CREATE))?;
+        let rows: [(&str, &[u8]); 4] = [
+            (schema::META_FORMAT, &schema::FORMAT_VERSION.to_be_bytes()),
+            (schema::META_NETWORK, network.name().as_bytes()),
+            (schema::META_GENESIS, genesis.as_byte_array()),
+            (schema::META_KEYS, &keys.to_bytes()),
+        ];
+        for (name, value) in rows {
+            meta.insert(name, value).map_err(store(CREATE))?;
+        }
+        transaction
+            .open_table(schema::HEADERS)
+            .map_err(store(CREATE))?;
+        transaction
+            .open_table(schema::DELTA)
+            .map_err(store(CREATE))?;
+        transaction
+            .open_table(schema::TXIDS)
+            .map_err(store(CREATE))?;
+    }
+    transaction.commit().map_err(store(CREATE))
+}
+
+/// What the files say they are.
+pub(super) struct Identity {
+    pub(super) keys: Keys,
+    tip: Option<ChainTip>,
+}
+
+/// Refuses files of another format or network.
+pub(super) fn identity(tables: &Tables, network: Network) -> Result<Identity, Error> {
+    let format = meta(tables, schema::META_FORMAT)?.ok_or(DAMAGED)?;
+    let format = u32::from_be_bytes(format.try_into().map_err(|_length| DAMAGED)?);
+    if format != schema::FORMAT_VERSION {
+        return Err(Error::OtherFormat {
+            found: format,
+            supported: schema::FORMAT_VERSION,
+        });
+    }
+    let name = meta(tables, schema::META_NETWORK)?.ok_or(DAMAGED)?;
+    let found: Network = String::from_utf8(name)
+        .ok()
+        .and_then(|name| name.parse().ok())
+        .ok_or(DAMAGED)?;
+    if found != network {
+        return Err(Error::OtherNetwork {
+            asked: network,
+            found,
+        });
+    }
+    let genesis = meta(tables, schema::META_GENESIS)?.ok_or(DAMAGED)?;
+    if genesis != network.genesis_hash().as_byte_array() {
+        return Err(DAMAGED);
+    }
+    let keys = meta(tables, schema::META_KEYS)?.ok_or(DAMAGED)?;
+    let keys: [u8; Keys::BYTES] = keys.try_into().map_err(|_length| DAMAGED)?;
+    let tip = meta(tables, schema::META_TIP)?;
+    let tip = tip.map(|bytes| schema::decode_tip(&bytes).ok_or(DAMAGED));
+    Ok(Identity {
+        keys: Keys::from_bytes(&keys),
+        tip: tip.transpose()?,
+    })
+}
+
+fn meta(tables: &Tables, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    let value = tables.meta.get(name).map_err(store(LOAD))?;
+    Ok(value.map(|value| value.value().to_vec()))
+}
+
+/// Reads and verifies what is kept in memory.
+pub(super) fn load(tables: &Tables, identity: &Identity) -> Result<(Blocks, Recent), Error> {
+    let blocks = load_blocks(tables)?;
+    let tip = blocks.tip().map(|(height, block)| ChainTip {
+        height,
+        hash: block.hash,
+    });
+    if tip != identity.tip {
+        return Err(DAMAGED);
+    }
+    let rows = load_rows(tables, &blocks)?;
+    let mut recent = Recent::default();
+    recent.append(rows)?;
+    Ok((blocks, recent))
+}
+
+fn load_blocks(tables: &Tables) -> Result<Blocks, Error> {
+    let mut blocks = Blocks::default();
+    let mut below: Option<Block> = None;
+    let rows = tables.headers.range::<u32>(..).map_err(store(LOAD))?;
+    for (expected, row) in (0..).zip(rows) {
+        let (height, row) = row.map_err(store(LOAD))?;
+        let height = height.value();
+        let row = HeaderRow::decode(Height(height), row.value()).ok_or(DAMAGED)?;
+        let first = below.map_or(Some(TxNum(0)), |block| block.end());
+        let follows = below.is_none_or(|block| {
+            let predecessor = row.header.get(4..36);
+            predecessor == Some(block.hash.as_byte_array().as_slice())
+        });
+        if height != expected || !follows || first != Some(row.first) {
+            return Err(DAMAGED);
+        }
+        let block = row.block();
+        below = Some(block);
+        blocks.push(block);
+    }
+    Ok(blocks)
+}
+
+fn load_rows(tables: &Tables, blocks: &Blocks) -> Result<Vec<Row>, Error> {
+    let count = blocks
+        .tip()
+        .map_or(0, |(height, _)| u64::from(height.0) + 1);
+    let txids = redb::ReadableTableMetadata::len(&tables.txids).map_err(store(LOAD))?;
+    if txids != count {
+        return Err(DAMAGED);
+    }
+    let mut rows = Vec::new();
+    let stored = tables.delta.range::<u32>(..).map_err(store(LOAD))?;
+    for (expected, stored) in (0..).zip(stored) {
+        let (height, stored) = stored.map_err(store(LOAD))?;
+        let height = Height(height.value());
+        let block = blocks.get(height).ok_or(DAMAGED)?;
+        let row = Row::parse(height, block.first, stored.value())?;
+        if height != Height(expected) || row.transactions != block.transactions {
+            return Err(DAMAGED);
+        }
+        rows.push(row);
+    }
+    if u64::try_from(rows.len()) == Ok(count) {
+        Ok(rows)
+    } else {
+        Err(DAMAGED)
+    }
+}

@@ -1,0 +1,244 @@
+//! Delta rows in memory, and the sorted runs by which a script or a txid is found in them.
+
+use std::sync::Arc;
+
+use super::ScriptPrefix;
+use super::error::Error;
+use super::keys::TxFingerprint;
+use super::row::Row;
+use crate::chain::{Height, TxNum};
+
+/// The rows of consecutive blocks. A copy shares everything.
+///
+/// Runs hold neighbouring blocks, each run more than twice as many as the next, so that a lookup asks few of them
+/// and a block is copied into a longer run only a logarithmic number of times.
+#[derive(Clone, Default)]
+pub(super) struct Recent {
+    runs: Vec<Arc<Run>>,
+}
+
+/// Some blocks and what leads into them.
+struct Run {
+    /// Not empty.
+    rows: Vec<Arc<Row>>,
+    scripts: Vec<ScriptSlot>,
+    transactions: Vec<TransactionSlot>,
+}
+
+/// Where the touches of a script in a block are.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ScriptSlot {
+    prefix: ScriptPrefix,
+    height: Height,
+    place: u32,
+}
+
+/// Which transaction has a fingerprint.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct TransactionSlot {
+    fingerprint: TxFingerprint,
+    number: TxNum,
+}
+
+impl Recent {
+    /// Appends the rows of the next blocks.
+    pub(super) fn append(&mut self, rows: Vec<Row>) -> Result<(), Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut last = Run::of(rows)?;
+        while let Some(before) = self.runs.pop_if(|run| run.rows.len() < 2 * last.rows.len()) {
+            last = before.joined_with(&last);
+        }
+        self.runs.push(Arc::new(last));
+        Ok(())
+    }
+
+    /// Drops the rows above `keep`.
+    pub(super) fn truncate(&mut self, keep: Option<Height>) {
+        let is_kept = |height: Height| keep.is_some_and(|keep| height <= keep);
+        while let Some(run) = self.runs.pop() {
+            if run.rows.last().is_some_and(|row| is_kept(row.height)) {
+                self.runs.push(run);
+                break;
+            }
+            if run.rows.first().is_some_and(|row| is_kept(row.height)) {
+                self.runs.push(Arc::new(run.filtered(is_kept)));
+                break;
+            }
+        }
+    }
+
+    /// Rows from the lowest block up.
+    pub(super) fn rows(&self) -> impl DoubleEndedIterator<Item = &Arc<Row>> {
+        self.runs.iter().flat_map(|run| &run.rows)
+    }
+
+    pub(super) fn row(&self, height: Height) -> Option<&Row> {
+        let ends_below = |run: &Arc<Run>| run.rows.last().is_some_and(|last| last.height < height);
+        self.runs
+            .get(self.runs.partition_point(ends_below))?
+            .row(height)
+    }
+
+    /// The rows that touch a script, from the lowest block up, each with the place of the touches.
+    pub(super) fn script(&self, prefix: ScriptPrefix) -> impl Iterator<Item = (&Row, u32)> {
+        self.runs.iter().flat_map(move |run| {
+            let from = run.scripts.partition_point(|slot| slot.prefix < prefix);
+            let slots = run.scripts.iter().skip(from);
+            slots
+                .take_while(move |slot| slot.prefix == prefix)
+                .filter_map(|slot| Some((run.row(slot.height)?, slot.place)))
+        })
+    }
+
+    /// Numbers of the transactions with this fingerprint, ascending.
+    pub(super) fn transactions(&self, wanted: TxFingerprint) -> impl Iterator<Item = TxNum> {
+        self.runs.iter().flat_map(move |run| {
+            let from = run
+                .transactions
+                .partition_point(|slot| slot.fingerprint < wanted);
+            let slots = run.transactions.iter().skip(from);
+            slots
+                .take_while(move |slot| slot.fingerprint == wanted)
+                .map(|slot| slot.number)
+        })
+    }
+}
+
+impl Run {
+    fn of(rows: Vec<Row>) -> Result<Self, Error> {
+        let mut scripts = Vec::new();
+        let mut transactions = Vec::new();
+        for row in &rows {
+            for script in row.scripts() {
+                let (prefix, place) = script?;
+                scripts.push(ScriptSlot {
+                    prefix,
+                    height: row.height,
+                    place,
+                });
+            }
+            for (index, fingerprint) in (0..).zip(row.fingerprints()) {
+                let number = row.number(index)?;
+                transactions.push(TransactionSlot {
+                    fingerprint,
+                    number,
+                });
+            }
+        }
+        scripts.sort_unstable();
+        transactions.sort_unstable();
+        Ok(Self {
+            rows: rows.into_iter().map(Arc::new).collect(),
+            scripts,
+            transactions,
+        })
+    }
+
+    fn joined_with(&self, next: &Self) -> Self {
+        let rows = self.rows.iter().chain(&next.rows).map(Arc::clone).collect();
+        let mut scripts = [self.scripts.as_slice(), &next.scripts].concat();
+        let mut transactions = [self.transactions.as_slice(), &next.transactions].concat();
+        // The stable sort finds the two ascending halves and only merges them.
+        scripts.sort();
+        transactions.sort();
+        Self {
+            rows,
+            scripts,
+            transactions,
+        }
+    }
+
+    /// What is left when only the lower blocks stay; at least one does.
+    fn filtered(&self, is_kept: impl Fn(Height) -> bool) -> Self {
+        let kept = self.rows.partition_point(|row| is_kept(row.height));
+        let end = self.rows.get(kept).map_or(TxNum(u32::MAX), |row| row.first);
+        let rows = self.rows.iter().take(kept).map(Arc::clone).collect();
+        let scripts = self.scripts.iter().filter(|slot| is_kept(slot.height));
+        let transactions = self.transactions.iter().filter(|slot| slot.number < end);
+        Self {
+            rows,
+            scripts: scripts.copied().collect(),
+            transactions: transactions.copied().collect(),
+        }
+    }
+
+    fn row(&self, height: Height) -> Option<&Row> {
+        let index = height.0.checked_sub(self.rows.first()?.height.0)?;
+        let row = self.rows.get(usize::try_from(index).ok()?)?;
+        Some(row.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::ScriptHash;
+    use crate::index::keys::{KeyedHash, Keys};
+    use crate::index::row;
+    use crate::index::touch::{Event, Touch};
+    use bitcoin::hashes::Hash as _;
+    use bitcoin::{Amount, OutPoint, ScriptBuf, Txid};
+    use proptest::prelude::*;
+
+    fn keyed() -> KeyedHash {
+        KeyedHash::new(Keys::from_bytes(&[3; Keys::BYTES]), 32)
+    }
+
+    fn txid(height: u32) -> Txid {
+        Txid::hash(&height.to_be_bytes())
+    }
+
+    fn script_hash(n: u32) -> ScriptHash {
+        ScriptHash::of(&ScriptBuf::from_bytes(n.to_be_bytes().to_vec()))
+    }
+
+    /// One transaction, which touches the scripts 0 and `height % 7 + 1`.
+    fn block(height: u32) -> Row {
+        let touches = [0, height % 7 + 1].map(|n| Touch {
+            script_hash: script_hash(n),
+            transaction: 0,
+            event: Event::Funding,
+            outpoint: OutPoint::new(txid(height), n),
+            amount: Amount::ONE_SAT,
+        });
+        let bytes = row::encode(Height(height), &[txid(height)], &touches, &keyed());
+        Row::parse(Height(height), TxNum(height), &bytes).unwrap()
+    }
+
+    fn heights(recent: &Recent, n: u32) -> Vec<u32> {
+        let found = recent.script(keyed().prefix(&script_hash(n)));
+        found.map(|(row, _)| row.height.0).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn lookups_equal_a_scan_after_any_sequence(
+            steps in prop::collection::vec((0..40_u32, 0..20_u32), 1..20),
+        ) {
+            let mut recent = Recent::default();
+            let mut count = 0_u32;
+            for (drops, adds) in steps {
+                count = count.saturating_sub(drops);
+                recent.truncate(count.checked_sub(1).map(Height));
+                recent.append((count..count + adds).map(block).collect()).unwrap();
+                count += adds;
+                prop_assert!(recent.rows().map(|row| row.height.0).eq(0..count));
+                prop_assert_eq!(heights(&recent, 0), (0..count).collect::<Vec<_>>());
+                prop_assert_eq!(
+                    heights(&recent, 3),
+                    (0..count).filter(|height| height % 7 == 2).collect::<Vec<_>>()
+                );
+                for height in 0..=count {
+                    let found: Vec<_> = recent.transactions(keyed().fingerprint(&txid(height))).collect();
+                    let expected = (height < count).then_some(TxNum(height));
+                    prop_assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
+                    prop_assert_eq!(recent.row(Height(height)).is_some(), height < count);
+                }
+                let sizes: Vec<_> = recent.runs.iter().map(|run| run.rows.len()).collect();
+                prop_assert!(sizes.windows(2).all(|pair| pair[0] >= 2 * pair[1]), "{:?}", sizes);
+            }
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! The delta row: everything one block does to scripts, and the fingerprints of its txids, packed.
+//!
+//! ```text
+//! row      = varint transactions, fingerprints, scripts, checksum (4)
+//! fingerprints = 8 bytes, big-endian, for each transaction in the order of the block
+//! scripts  = for each script in the order of the prefix: prefix (8, big-endian), varint bytes of touches, touches
+//! touch    = varint 2 * (transaction - the one before it) + (1 if spending), event
+//! event    = funding:  varint vout, varint satoshi, tag (4)
+//!            spending: varint blocks below this one, varint vout of the output spent, tag (4)
+//! ```
+
+use bitcoin::{Amount, Txid};
+
+use super::ScriptPrefix;
+use super::codec::{self, CHECKSUM_BYTES, Reader, Table};
+use super::error::Error;
+use super::keys::{KeyedHash, OutPointTag, TxFingerprint};
+use super::touch::{Event, Touch};
+use crate::chain::{Height, TxNum};
+
+const FINGERPRINT_BYTES: usize = 8;
+const DAMAGED: Error = Error::Damaged {
+    attempt: "read a delta row of the index",
+};
+
+/// A row in memory, its checksum verified.
+pub(super) struct Row {
+    pub(super) height: Height,
+    /// Number of the block's coinbase.
+    pub(super) first: TxNum,
+    pub(super) transactions: u32,
+    /// Without the checksum.
+    bytes: Box<[u8]>,
+    /// Where the fingerprints begin.
+    fingerprints_at: usize,
+    /// Where the scripts begin.
+    scripts_at: usize,
+}
+
+/// A touch as it is stored.
+pub(super) struct RowTouch {
+    /// Index in the block.
+    pub(super) transaction: u32,
+    pub(super) event: RowEvent,
+}
+
+/// What happens, as it is stored.
+pub(super) enum RowEvent {
+    Funding {
+        vout: u32,
+        amount: Amount,
+        tag: OutPointTag,
+    },
+    Spending {
+        /// Height of the block that created the output.
+        height: Height,
+        vout: u32,
+        tag: OutPointTag,
+    },
+}
+
+/// Packs a block.
+pub(super) fn encode(
+    height: Height,
+    txids: &[Txid],
+    touches: &[Touch],
+    keyed: &KeyedHash,
+) -> Vec<u8> {
+    let mut row = Vec::new();
+    codec::put_varint(&mut row, u64::try_from(txids.len()).unwrap_or(u64::MAX));
+    for txid in txids {
+        row.extend_from_slice(&keyed.fingerprint(txid).0.to_be_bytes());
+    }
+    let mut sorted: Vec<(ScriptPrefix, &Touch)> = touches
+        .iter()
+        .map(|touch| (keyed.prefix(&touch.script_hash), touch))
+        .collect();
+    // Stable, so that the touches of one transaction keep the order of its outputs and inputs.
+    sorted.sort_by_key(|(prefix, touch)| (*prefix, touch.transaction));
+    let mut packed = Vec::new();
+    for script in sorted.chunk_by(|a, b| a.0 == b.0) {
+        packed.clear();
+        let mut previous = 0;
+        for (prefix, touch) in script {
+            if packed.is_empty() {
+                row.extend_from_slice(&prefix.0.to_be_bytes());
+            }
+            put_touch(&mut packed, height, previous, touch, keyed);
+            previous = touch.transaction;
+        }
+        codec::put_varint(&mut row, u64::try_from(packed.len()).unwrap_or(u64::MAX));
+        row.extend_from_slice(&packed);
+    }
+    let checksum = codec::checksum(Table::Delta, height.0, &row);
+    row.extend_from_slice(&checksum);
+    row
+}
+
+fn put_touch(out: &mut Vec<u8>, height: Height, previous: u32, touch: &Touch, keyed: &KeyedHash) {
+    let step = u64::from(touch.transaction.saturating_sub(previous)) << 1;
+    match touch.event {
+        Event::Funding => {
+            codec::put_varint(out, step);
+            codec::put_varint(out, u64::from(touch.outpoint.vout));
+            codec::put_varint(out, touch.amount.to_sat());
+        }
+        Event::Spending { height: funded } => {
+            codec::put_varint(out, step | 1);
+            codec::put_varint(out, u64::from(height.0.saturating_sub(funded.0)));
+            codec::put_varint(out, u64::from(touch.outpoint.vout));
+        }
+    }
+    out.extend_from_slice(&keyed.tag(&touch.outpoint).0.to_be_bytes());
+}
+
+impl Row {
+    /// Takes stored bytes; refuses them when the checksum does not fit.
+    pub(super) fn parse(height: Height, first: TxNum, stored: &[u8]) -> Result<Self, Error> {
+        let (bytes, checksum) = stored.split_last_chunk::<CHECKSUM_BYTES>().ok_or(DAMAGED)?;
+        if codec::checksum(Table::Delta, height.0, bytes) != *checksum {
+            return Err(DAMAGED);
+        }
+        let mut reader = Reader::new(bytes);
+        let transactions = reader.varint_u32().ok_or(DAMAGED)?;
+        let fingerprints_at = bytes.len() - reader.remaining();
+        usize::try_from(transactions)
+            .ok()
+            .and_then(|count| count.checked_mul(FINGERPRINT_BYTES))
+            .and_then(|length| reader.take(length))
+            .ok_or(DAMAGED)?;
+        Ok(Self {
+            height,
+            first,
+            transactions,
+            bytes: bytes.into(),
+            fingerprints_at,
+            scripts_at: bytes.len() - reader.remaining(),
+        })
+    }
+
+    /// The transaction at this index of the block, by its number in the chain.
+    pub(super) fn number(&self, transaction: u32) -> Result<TxNum, Error> {
+        let number = self.first.0.checked_add(transaction).map(TxNum);
+        number.ok_or(DAMAGED)
+    }
+
+    /// Fingerprints of all txids in the order of the block.
+    pub(super) fn fingerprints(&self) -> impl Iterator<Item = TxFingerprint> {
+        self.fingerprint_bytes().iter().map(fingerprint)
+    }
+
+    /// Fingerprint of the txid at an index of the block.
+    pub(super) fn fingerprint(&self, transaction: u32) -> Option<TxFingerprint> {
+        let index = usize::try_from(transaction).ok()?;
+        self.fingerprint_bytes().get(index).map(fingerprint)
+    }
+
+    fn fingerprint_bytes(&self) -> &[[u8; FINGERPRINT_BYTES]] {
+        let bytes = self.bytes.get(self.fingerprints_at..self.scripts_at);
+        let (fingerprints, _) = bytes.unwrap_or_default().as_chunks();
+        fingerprints
+    }
+
+    /// Every script of the block, in order, with the place of its touches for [`Row::touches`].
+    pub(super) fn scripts(&self) -> impl Iterator<Item = Result<(ScriptPrefix, u32), Error>> {
+        let mut reader = Reader::new(self.bytes.get(self.scripts_at..).unwrap_or_default());
+        std::iter::from_fn(move || {
+            if reader.is_empty() {
+                return None;
+            }
+            let script = self.next_script(&mut reader);
+            if script.is_none() {
+                reader = Reader::new(&[]);
+            }
+            Some(script.ok_or(DAMAGED))
+        })
+    }
+
+    fn next_script(&self, reader: &mut Reader<'_>) -> Option<(ScriptPrefix, u32)> {
+        let prefix = ScriptPrefix(u64::from_be_bytes(reader.array()?));
+        let place = self.bytes.len() - reader.remaining();
+        let length = usize::try_from(reader.varint()?).ok()?;
+        reader.take(length)?;
+        Some((prefix, u32::try_from(place).ok()?))
+    }
+
+    /// The touches of the script at a place, in the order of the block.
+    pub(super) fn touches(&self, place: u32) -> impl Iterator<Item = Result<RowTouch, Error>> {
+        let mut reader = self.packed(place);
+        let mut transaction = 0;
+        std::iter::from_fn(move || {
+            if reader.is_some_and(|rest| rest.is_empty()) {
+                return None;
+            }
+            let touch = reader
+                .as_mut()
+                .and_then(|rest| self.next_touch(rest, transaction));
+            match &touch {
+                Some(touch) => transaction = touch.transaction,
+                None => reader = Some(Reader::new(&[])),
+            }
+            Some(touch.ok_or(DAMAGED))
+        })
+    }
+
+    fn packed(&self, place: u32) -> Option<Reader<'_>> {
+        let mut reader = Reader::new(self.bytes.get(usize::try_from(place).ok()?..)?);
+        let length = usize::try_from(reader.varint()?).ok()?;
+        reader.take(length).map(Reader::new)
+    }
+
+    fn next_touch(&self, reader: &mut Reader<'_>, previous: u32) -> Option<RowTouch> {
+        let head = reader.varint()?;
+        let transaction = previous.checked_add(u32::try_from(head >> 1).ok()?)?;
+        let event = if head & 1 == 0 {
+            RowEvent::Funding {
+                vout: reader.varint_u32()?,
+                amount: Amount::from_sat(reader.varint()?),
+                tag: OutPointTag(u32::from_be_bytes(reader.array()?)),
+            }
+        } else {
+            RowEvent::Spending {
+                height: Height(self.height.0.checked_sub(reader.varint_u32()?)?),
+                vout: reader.varint_u32()?,
+                tag: OutPointTag(u32::from_be_bytes(reader.array()?)),
+            }
+        };
+        (transaction < self.transactions).then_some(RowTouch { transaction, event })
+    }
+}
+
+fn fingerprint(bytes: &[u8; FINGERPRINT_BYTES]) -> TxFingerprint {
+    TxFingerprint(u64::from_be_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::ScriptHash;
+    use crate::index::keys::Keys;
+    use bitcoin::hashes::Hash as _;
+    use bitcoin::{OutPoint, ScriptBuf};
+    use proptest::prelude::*;
+
+    const HEIGHT: Height = Height(1000);
+
+    fn keyed() -> KeyedHash {
+        KeyedHash::new(Keys::from_bytes(&[3; Keys::BYTES]), 32)
+    }
+
+    fn txids(count: u8) -> Vec<Txid> {
+        (0..count).map(|n| Txid::from_byte_array([n; 32])).collect()
+    }
+
+    fn touch(script: u8, transaction: u32, spends: Option<u32>, vout: u32, amount: u64) -> Touch {
+        Touch {
+            script_hash: ScriptHash::of(&ScriptBuf::from_bytes(vec![script])),
+            transaction,
+            event: spends.map_or(Event::Funding, |height| Event::Spending {
+                height: Height(height),
+            }),
+            outpoint: OutPoint::new(Txid::from_byte_array([script; 32]), vout),
+            amount: Amount::from_sat(amount),
+        }
+    }
+
+    /// Transaction, height when spending, vout and amount when funding, tag.
+    type Told = (u64, u32, Option<u32>, u32, Option<u64>, u32);
+
+    fn tell(row: &Row) -> Vec<Told> {
+        let mut told = Vec::new();
+        for script in row.scripts() {
+            let (prefix, place) = script.unwrap();
+            for touch in row.touches(place) {
+                let RowTouch { transaction, event } = touch.unwrap();
+                told.push(match event {
+                    RowEvent::Funding { vout, amount, tag } => (
+                        prefix.0,
+                        transaction,
+                        None,
+                        vout,
+                        Some(amount.to_sat()),
+                        tag.0,
+                    ),
+                    RowEvent::Spending { height, vout, tag } => {
+                        (prefix.0, transaction, Some(height.0), vout, None, tag.0)
+                    }
+                });
+            }
+        }
+        told
+    }
+
+    proptest! {
+        #[test]
+        fn rows_survive(
+            raw in prop::collection::vec(
+                (0..9_u8, 0..20_u32, prop::option::of(0..=1000_u32), any::<u32>(), any::<u64>()),
+                0..60,
+            ),
+        ) {
+            let touches: Vec<Touch> = raw
+                .into_iter()
+                .map(|(script, transaction, spends, vout, amount)| {
+                    touch(script, transaction, spends, vout, amount)
+                })
+                .collect();
+            let bytes = encode(HEIGHT, &txids(20), &touches, &keyed());
+            let row = Row::parse(HEIGHT, TxNum(7), &bytes).unwrap();
+            prop_assert!(row.fingerprints().eq(txids(20).iter().map(|id| keyed().fingerprint(id))));
+            let mut expected: Vec<Told> = touches
+                .iter()
+                .map(|touch| {
+                    let (height, amount) = match touch.event {
+                        Event::Funding => (None, Some(touch.amount.to_sat())),
+                        Event::Spending { height } => (Some(height.0), None),
+                    };
+                    let prefix = keyed().prefix(&touch.script_hash).0;
+                    let tag = keyed().tag(&touch.outpoint).0;
+                    (prefix, touch.transaction, height, touch.outpoint.vout, amount, tag)
+                })
+                .collect();
+            expected.sort_by_key(|told| (told.0, told.1));
+            prop_assert_eq!(tell(&row), expected);
+        }
+
+        #[test]
+        fn any_changed_byte_and_any_other_height_is_refused(at in 0..200_usize, mask in 1..=255_u8) {
+            let touches = [touch(1, 0, None, 0, 5_000_000_000), touch(2, 1, Some(3), 1, 9)];
+            let mut bytes = encode(HEIGHT, &txids(2), &touches, &keyed());
+            prop_assert!(Row::parse(Height(1001), TxNum(0), &bytes).is_err());
+            let at = at % bytes.len();
+            bytes[at] ^= mask;
+            prop_assert!(Row::parse(HEIGHT, TxNum(0), &bytes).is_err());
+            bytes.truncate(at);
+            prop_assert!(Row::parse(HEIGHT, TxNum(0), &bytes).is_err());
+        }
+
+        #[test]
+        fn nonsense_under_a_good_checksum_does_not_panic(mut bytes: Vec<u8>) {
+            let checksum = codec::checksum(Table::Delta, HEIGHT.0, &bytes);
+            bytes.extend_from_slice(&checksum);
+            if let Ok(row) = Row::parse(HEIGHT, TxNum(0), &bytes) {
+                for (_, place) in row.scripts().flatten() {
+                    let _count = row.touches(place).count();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Files that are not what we wrote, and directories that are not ours.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use bitcoin::Transaction;
+use redb::{Database, ReadableDatabase as _, ReadableTable as _};
+
+use super::chain::{Chain, Payment};
+use super::{error_of, in_memory, options};
+use crate::chain::{Height, Network, ScriptHash};
+use crate::error::{ErrorKind, report};
+use crate::index::{Error, Index, schema, writer};
+
+fn chain() -> Chain {
+    grown(Chain::new())
+}
+
+/// Other blocks with as many transactions each.
+fn sibling() -> Chain {
+    let mut chain = Chain::new();
+    chain.mine(&[]);
+    chain.blocks.pop();
+    grown(chain)
+}
+
+fn grown(mut chain: Chain) -> Chain {
+    for n in 0..30 {
+        chain.mine(&[Payment {
+            spend: vec![n],
+            pay: vec![(2, 7), (3, 8)],
+        }]);
+    }
+    chain
+}
+
+fn open(dir: &Path) -> Result<Index, Error> {
+    Index::open_with(dir, Network::Regtest, &options(32))
+}
+
+/// An index of `chain()`, closed.
+fn closed() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut index = open(dir.path()).unwrap();
+    index.update(None, &chain().blocks).unwrap();
+    drop(index);
+    let file = dir.path().join("main.redb");
+    (dir, file)
+}
+
+/// Changes the file by a transaction of its own.
+fn change(file: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
+    let database = Database::open(file).unwrap();
+    let transaction = writer::begin(&database).unwrap();
+    change(&transaction);
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn a_second_instance_is_busy() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path()).unwrap();
+    let error = error_of(open(dir.path()));
+    assert!(matches!(error, Error::Busy), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    drop(first);
+    open(dir.path()).unwrap();
+}
+
+#[test]
+fn another_network_is_the_operators_mistake() {
+    let (dir, _) = closed();
+    let error = error_of(Index::open(dir.path(), Network::Signet));
+    assert_eq!(error.kind(), ErrorKind::Operator);
+    assert_eq!(
+        report(&error),
+        "open the index for signet: it was built for regtest; use another data directory"
+    );
+}
+
+#[test]
+fn another_format_names_the_remedy() {
+    let (dir, file) = closed();
+    change(&file, |transaction| {
+        let mut meta = transaction.open_table(schema::META).unwrap();
+        meta.insert(schema::META_FORMAT, 9_u32.to_be_bytes().as_slice())
+            .unwrap();
+    });
+    let error = error_of(open(dir.path()));
+    assert_eq!(error.kind(), ErrorKind::Corruption);
+    let text = report(&error);
+    assert!(
+        text.contains("its format is 9 and this version reads 1; delete"),
+        "{text}"
+    );
+}
+
+#[test]
+fn files_are_for_their_owner_alone_and_keys_differ_between_installations() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = ["a", "b"].map(|name| dir.path().join(name));
+    let keys = dirs.map(|dir| {
+        let index = Index::open(&dir, Network::Regtest).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&dir), mode(&dir.join("main.redb"))), (0o700, 0o600));
+        let transaction = index.database.begin_read().unwrap();
+        let meta = transaction.open_table(schema::META).unwrap();
+        let keys = meta.get(schema::META_KEYS).unwrap().unwrap();
+        keys.value().to_vec()
+    });
+    assert_ne!(keys[0], keys[1]);
+}
+
+#[test]
+fn what_a_crash_left_half_made_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("main.redb.new"), b"half made").unwrap();
+    let index = open(dir.path()).unwrap();
+    assert_eq!(index.snapshot().tip(), None);
+}
+
+fn assert_refused(dir: &Path, what: &str) {
+    let error = error_of(open(dir));
+    assert_eq!(error.kind(), ErrorKind::Corruption, "{what}: {error:?}");
+    let text = report(&error);
+    assert!(
+        text.contains("it is rebuilt from the node"),
+        "{what}: {text}"
+    );
+}
+
+#[test]
+fn truncated_files_are_refused_and_left_alone() {
+    let (dir, file) = closed();
+    let whole = fs::read(&file).unwrap();
+    for twentieth in 0..20 {
+        let length = whole.len() * twentieth / 20;
+        fs::write(&file, &whole[..length]).unwrap();
+        assert_refused(dir.path(), &format!("{length} bytes"));
+        assert_eq!(
+            fs::metadata(&file).unwrap().len(),
+            u64::try_from(length).unwrap()
+        );
+    }
+    fs::write(&file, vec![0; whole.len()]).unwrap();
+    assert_refused(dir.path(), "zeros");
+}
+
+/// Header row and delta row at height 7.
+fn rows(chain: &Chain) -> ([u8; schema::HEADER_ROW_BYTES], Vec<u8>) {
+    let mut index = in_memory(32);
+    index.update(None, &chain.blocks).unwrap();
+    let tables = schema::Tables::open(&index.database).unwrap();
+    let header = tables.headers.get(7).unwrap().unwrap();
+    let delta = tables.delta.get(7).unwrap().unwrap();
+    (*header.value(), delta.value().to_vec())
+}
+
+#[test]
+fn missing_and_foreign_rows_are_refused() {
+    let changes: [fn(&redb::WriteTransaction); 7] = [
+        |transaction| {
+            let mut table = transaction.open_table(schema::HEADERS).unwrap();
+            table.remove(7).unwrap();
+        },
+        |transaction| {
+            let mut table = transaction.open_table(schema::DELTA).unwrap();
+            table.remove(30).unwrap();
+        },
+        |transaction| {
+            let mut table = transaction.open_table(schema::TXIDS).unwrap();
+            table.remove(7).unwrap();
+        },
+        |transaction| {
+            let mut table = transaction.open_table(schema::META).unwrap();
+            table.remove(schema::META_TIP).unwrap();
+        },
+        |transaction| {
+            let mut table = transaction.open_table(schema::DELTA).unwrap();
+            let other = table.get(8).unwrap().unwrap().value().to_vec();
+            table.insert(7, other.as_slice()).unwrap();
+        },
+        // Whole rows with good checksums, from another chain.
+        |transaction| {
+            let (header, _) = rows(&sibling());
+            let mut table = transaction.open_table(schema::HEADERS).unwrap();
+            table.insert(7, &header).unwrap();
+        },
+        |transaction| {
+            let mut empty_blocks = Chain::new();
+            (0..8).for_each(|_| empty_blocks.mine(&[]));
+            let (_, delta) = rows(&empty_blocks);
+            let mut table = transaction.open_table(schema::DELTA).unwrap();
+            table.insert(7, delta.as_slice()).unwrap();
+        },
+    ];
+    for (n, foreign) in changes.into_iter().enumerate() {
+        let (dir, file) = closed();
+        change(&file, foreign);
+        assert_refused(dir.path(), &format!("change {n}"));
+    }
+}
+
+#[test]
+fn a_changed_txid_is_noticed_when_it_is_read() {
+    let (dir, file) = closed();
+    change(&file, |transaction| {
+        let mut table = transaction.open_table(schema::TXIDS).unwrap();
+        let mut txids = table.get(7).unwrap().unwrap().value().to_vec();
+        txids[40] ^= 1;
+        table.insert(7, txids.as_slice()).unwrap();
+    });
+    let index = open(dir.path()).unwrap();
+    let snapshot = index.snapshot();
+    let error = error_of(snapshot.block_txids(Height(7)));
+    assert_eq!(error.kind(), ErrorKind::Corruption);
+    assert!(snapshot.block_txids(Height(8)).is_ok());
+}
+
+/// Every answer is the right one or says that the file is damaged.
+fn assert_right_or_damaged(index: &Index, chain: &Chain, what: &str) {
+    let damaged = |error: Error| assert_eq!(error.kind(), ErrorKind::Corruption, "{what}");
+    let snapshot = index.snapshot();
+    for (height, connected) in (0..).map(Height).zip(&chain.blocks) {
+        match snapshot.header(height) {
+            Ok(header) => assert_eq!(
+                header.unwrap().as_slice(),
+                bitcoin::consensus::serialize(&connected.block.header),
+                "{what}"
+            ),
+            Err(error) => damaged(error),
+        }
+        let txids = connected.block.txdata.iter().map(Transaction::compute_txid);
+        match snapshot.block_txids(height) {
+            Ok(found) => assert!(found.unwrap().into_iter().eq(txids), "{what}"),
+            Err(error) => damaged(error),
+        }
+    }
+    for (script, history) in chain.histories() {
+        match snapshot.history(snapshot.prefix(&ScriptHash::of(&script))) {
+            Ok(found) => {
+                let found = found.iter().map(|entry| (entry.height.0, entry.txid));
+                assert!(found.eq(history), "{what}");
+            }
+            Err(error) => damaged(error),
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_refused_or_noticed_when_it_is_read_or_does_not_matter() {
+    let (dir, file) = closed();
+    let whole = fs::read(&file).unwrap();
+    let chain = chain();
+    let (mut refused, mut failed) = (0, 0);
+    // Most of a small file is empty pages; a prime step falls on every part of the others.
+    for at in (0..whole.len()).step_by(131).filter(|at| whole[*at] != 0) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        fs::write(&file, &flipped).unwrap();
+        let what = format!("byte {at}");
+        match open(dir.path()) {
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Corruption, "{what}: {error:?}");
+                refused += 1;
+            }
+            Ok(mut index) => {
+                assert_right_or_damaged(&index, &chain, &what);
+                if let Err(error) = index.update(Some(Height(20)), &chain.blocks[21..]) {
+                    assert_eq!(error.kind(), ErrorKind::Corruption, "{what}: {error:?}");
+                    let again = error_of(index.update(Some(Height(20)), &chain.blocks[21..]));
+                    assert!(matches!(again, Error::Failed), "{what}: {again:?}");
+                    failed += 1;
+                } else {
+                    assert_right_or_damaged(&index, &chain, &what);
+                }
+                // redb panics when it closes a file whose list of free pages is damaged; nothing is at stake then.
+                drop(catch_unwind(AssertUnwindSafe(|| drop(index))));
+            }
+        }
+    }
+    assert!(
+        refused > 20 && failed > 0,
+        "{refused} refused, {failed} failed"
+    );
+}

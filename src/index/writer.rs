@@ -1,0 +1,256 @@
+//! Writing: an update is worked out and checked first, then committed as a whole.
+
+use bitcoin::consensus::encode;
+use bitcoin::hashes::Hash as _;
+use bitcoin::{BlockHash, Txid, merkle_tree};
+use redb::{Database, Durability, Table, WriteTransaction};
+
+use super::ScriptPrefix;
+use super::commitment::Commitment;
+use super::error::{BlockFault, Error, store};
+use super::keys::KeyedHash;
+use super::recent::Recent;
+use super::row::{self, Row};
+use super::schema::{self, HeaderRow};
+use super::snapshot::Snapshot;
+use super::touch;
+use crate::chain::{ChainTip, ConnectedBlock, Height, Network, TxNum};
+use crate::limits;
+
+const WRITE: &str = "write the index";
+
+/// What an update is going to do.
+pub(super) struct Plan {
+    /// The last block that stays.
+    keep: Option<Height>,
+    /// The last block of all when it is done.
+    tip: Option<ChainTip>,
+    blocks: Vec<NewBlock>,
+}
+
+/// A block as it will be stored.
+struct NewBlock {
+    height: Height,
+    header: HeaderRow,
+    delta: Vec<u8>,
+    txids: Vec<u8>,
+}
+
+/// What the next block has to follow.
+#[derive(Clone, Copy)]
+struct Below {
+    hash: BlockHash,
+    height: Height,
+    commitment: Commitment,
+    /// Number of the next transaction.
+    next: TxNum,
+}
+
+/// Works out an update; refuses blocks that do not fit before anything is changed.
+pub(super) fn plan(
+    current: &Snapshot,
+    network: Network,
+    keyed: &KeyedHash,
+    keep: Option<Height>,
+    connect: &[ConnectedBlock],
+) -> Result<Plan, Error> {
+    let mut below = keep.map(|height| below(current, height)).transpose()?;
+    let mut blocks = Vec::with_capacity(connect.len());
+    for connected in connect {
+        let height = match below {
+            Some(below) => below.height.next().ok_or(Error::TooLong)?,
+            None => Height(0),
+        };
+        if height.0 >= limits::TIP_ONLY_BLOCKS_MAX {
+            return Err(Error::TooLong);
+        }
+        let block = new_block(network, keyed, height, below, connected)
+            .map_err(|fault| Error::Block { height, fault })?;
+        let end = block.header.block().end();
+        below = Some(Below {
+            hash: block.header.hash,
+            height,
+            commitment: block.header.commitment,
+            next: end.ok_or(Error::Block {
+                height,
+                fault: BlockFault::TooLarge,
+            })?,
+        });
+        blocks.push(block);
+    }
+    let tip = below.map(|below| ChainTip {
+        height: below.height,
+        hash: below.hash,
+    });
+    Ok(Plan { keep, tip, blocks })
+}
+
+fn below(current: &Snapshot, height: Height) -> Result<Below, Error> {
+    let row = current
+        .header_row(height)?
+        .ok_or(Error::KeepAboveTip(height))?;
+    Ok(Below {
+        hash: row.hash,
+        height,
+        commitment: row.commitment,
+        next: row.block().end().ok_or(Error::TooLong)?,
+    })
+}
+
+fn new_block(
+    network: Network,
+    keyed: &KeyedHash,
+    height: Height,
+    below: Option<Below>,
+    connected: &ConnectedBlock,
+) -> Result<NewBlock, BlockFault> {
+    let header = &connected.block.header;
+    let hash = header
+        .validate_pow(header.target())
+        .map_err(|_error| BlockFault::ProofOfWork)?;
+    let follows = match below {
+        Some(below) => header.prev_blockhash == below.hash,
+        None => hash == network.genesis_hash(),
+    };
+    if !follows {
+        return Err(BlockFault::Predecessor);
+    }
+    let txids: Vec<Txid> = connected
+        .block
+        .txdata
+        .iter()
+        .map(bitcoin::Transaction::compute_txid)
+        .collect();
+    let root = merkle_tree::calculate_root(txids.iter().copied());
+    if root.map(Txid::to_raw_hash) != Some(header.merkle_root.to_raw_hash()) {
+        return Err(BlockFault::MerkleRoot);
+    }
+    let touches = touch::touches(height, connected, &txids)?;
+    let commitment = below.map_or(Commitment::START, |below| below.commitment);
+    Ok(NewBlock {
+        height,
+        header: HeaderRow {
+            header: encode::serialize(header)
+                .try_into()
+                .map_err(|_length| BlockFault::TooLarge)?,
+            hash,
+            first: below.map_or(TxNum(0), |below| below.next),
+            transactions: u32::try_from(txids.len()).map_err(|_overflow| BlockFault::TooLarge)?,
+            commitment: commitment.followed_by(&hash, &touches),
+        },
+        delta: row::encode(height, &txids, &touches, keyed),
+        txids: txids
+            .iter()
+            .flat_map(|txid| *txid.as_byte_array())
+            .collect(),
+    })
+}
+
+impl Plan {
+    /// Whether it would leave everything as it is.
+    pub(super) fn is_empty(&self, current: Option<ChainTip>) -> bool {
+        self.blocks.is_empty() && self.keep == current.map(|tip| tip.height)
+    }
+
+    /// The state that `current` becomes, and the scripts touched by what is dropped and by what is added.
+    pub(super) fn apply(
+        &self,
+        current: &Snapshot,
+        recent: &Recent,
+    ) -> Result<(super::blocks::Blocks, Recent, Vec<ScriptPrefix>), Error> {
+        let mut touched = Vec::new();
+        for row in recent.rows().rev() {
+            if self.keep.is_some_and(|keep| row.height <= keep) {
+                break;
+            }
+            add_scripts(&mut touched, row)?;
+        }
+        let mut blocks = current.blocks().clone();
+        blocks.truncate(self.keep);
+        let mut rows = Vec::with_capacity(self.blocks.len());
+        for block in &self.blocks {
+            let row = Row::parse(block.height, block.header.first, &block.delta)?;
+            add_scripts(&mut touched, &row)?;
+            rows.push(row);
+            blocks.push(block.header.block());
+        }
+        let mut recent = recent.clone();
+        recent.truncate(self.keep);
+        recent.append(rows)?;
+        touched.sort_unstable();
+        touched.dedup();
+        Ok((blocks, recent, touched))
+    }
+
+    /// Writes it in one transaction.
+    pub(super) fn commit(&self, database: &Database) -> Result<(), Error> {
+        let transaction = begin(database)?;
+        {
+            let mut headers = transaction
+                .open_table(schema::HEADERS)
+                .map_err(store(WRITE))?;
+            let mut delta = transaction
+                .open_table(schema::DELTA)
+                .map_err(store(WRITE))?;
+            let mut txids = transaction
+                .open_table(schema::TXIDS)
+                .map_err(store(WRITE))?;
+            drop_above(&mut headers, self.keep)?;
+            drop_above(&mut delta, self.keep)?;
+            drop_above(&mut txids, self.keep)?;
+            for block in &self.blocks {
+                let height = block.height.0;
+                headers
+                    .insert(height, &block.header.encode(block.height))
+                    .map_err(store(WRITE))?;
+                delta
+                    .insert(height, block.delta.as_slice())
+                    .map_err(store(WRITE))?;
+                txids
+                    .insert(height, block.txids.as_slice())
+                    .map_err(store(WRITE))?;
+            }
+            let mut meta = transaction.open_table(schema::META).map_err(store(WRITE))?;
+            match &self.tip {
+                Some(tip) => meta.insert(schema::META_TIP, schema::encode_tip(tip).as_slice()),
+                None => meta.remove(schema::META_TIP),
+            }
+            .map_err(store(WRITE))?;
+        }
+        transaction.commit().map_err(store(WRITE))
+    }
+}
+
+/// A transaction that is on the disk when it is committed, and that leaves a file which opens at once after a crash.
+pub(super) fn begin(database: &Database) -> Result<WriteTransaction, Error> {
+    let mut transaction = database.begin_write().map_err(store(WRITE))?;
+    transaction
+        .set_durability(Durability::Immediate)
+        .map_err(store(WRITE))?;
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
+fn add_scripts(touched: &mut Vec<ScriptPrefix>, row: &Row) -> Result<(), Error> {
+    for script in row.scripts() {
+        let (prefix, _) = script?;
+        touched.push(prefix);
+    }
+    Ok(())
+}
+
+fn drop_above<V: redb::Value + 'static>(
+    table: &mut Table<'_, u32, V>,
+    keep: Option<Height>,
+) -> Result<(), Error> {
+    let first = match keep {
+        Some(height) => height.next(),
+        None => Some(Height(0)),
+    };
+    match first {
+        Some(first) => table
+            .retain_in(first.0.., |_, _| false)
+            .map_err(store(WRITE)),
+        None => Ok(()),
+    }
+}
