@@ -16,10 +16,14 @@
 //! - [`engine`]: everything but the way in;
 //! - `door`, `server`, `cli`: the way in, supervision, and what people type; with the feature `onion`.
 
+pub mod broadcast;
 pub mod chain;
 pub mod error;
 pub mod index;
 pub mod limits;
+pub mod mempool;
 pub mod node;
+pub mod query;
 pub mod redact;
 pub mod secret;
+pub mod sync;

@@ -1,0 +1,344 @@
+//! A question about the chain, answered from one view of index and mempool.
+
+mod chain;
+mod history;
+mod reader;
+
+use std::sync::Arc;
+
+use bitcoin::{BlockHash, Txid};
+
+use crate::chain::{ChainTip, EntryHeight, Height, ScriptHash, StatusHash};
+use crate::index::{self, ScriptPrefix, Snapshot};
+use crate::limits;
+use crate::mempool::Mempool;
+use crate::redact::ClientTxid;
+
+pub use crate::node::{FeeMode, FeeRate, MempoolFees};
+
+/// Index and mempool at one moment, and what changed on the way there.
+///
+/// Only the publishing slot keeps a view; a session holds one for the time of an answer, never while it waits on
+/// its client, because an old view pins pages of the index.
+#[derive(Clone)]
+pub struct View {
+    /// Rises by one with each published view.
+    pub version: u64,
+    /// The confirmed part.
+    pub snapshot: Arc<Snapshot>,
+    /// The unconfirmed part.
+    pub mempool: Arc<Mempool>,
+    /// Whether questions about scripts and transactions may be answered from it.
+    pub readiness: Readiness,
+    /// Changes of the last versions, the newest last: `changes[len - 1]` led to `version`.
+    pub changes: Vec<Arc<Changes>>,
+}
+
+/// What one version changed.
+#[derive(Default)]
+pub struct Changes {
+    /// Scripts whose history may differ, sorted.
+    pub scripts: Vec<ScriptPrefix>,
+}
+
+/// Whether a view may be asked about scripts and transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It follows the node.
+    Ready,
+    /// The index is being built.
+    CatchingUp {
+        /// Blocks indexed.
+        indexed: u32,
+        /// Blocks the node has.
+        target: u32,
+    },
+    /// The node has been silent for too long: stale is worse than down.
+    Stale,
+}
+
+/// The scripts a session has to look at again.
+pub enum Changed {
+    /// Those of its scripts that are among these.
+    Some(Vec<Arc<Changes>>),
+    /// All of them: it is further behind than the view remembers.
+    All,
+}
+
+impl View {
+    /// The last block; `None` while the index is empty.
+    pub fn tip(&self) -> Option<ChainTip> {
+        self.snapshot.tip()
+    }
+
+    /// What changed since `version`.
+    pub fn changed_since(&self, version: u64) -> Changed {
+        let behind = usize::try_from(self.version.saturating_sub(version)).unwrap_or(usize::MAX);
+        match self.changes.len().checked_sub(behind) {
+            Some(first) => Changed::Some(self.changes.iter().skip(first).map(Arc::clone).collect()),
+            None => Changed::All,
+        }
+    }
+
+    /// The view that follows this one.
+    pub fn followed_by(
+        &self,
+        snapshot: Arc<Snapshot>,
+        mempool: Arc<Mempool>,
+        readiness: Readiness,
+        changes: Changes,
+    ) -> Self {
+        let kept = limits::VIEW_CHANGES_MAX.saturating_sub(1);
+        let first = self.changes.len().saturating_sub(kept);
+        let mut history: Vec<_> = self.changes.iter().skip(first).map(Arc::clone).collect();
+        history.push(Arc::new(changes));
+        Self {
+            version: self.version.saturating_add(1),
+            snapshot,
+            mempool,
+            readiness,
+            changes: history,
+        }
+    }
+}
+
+impl Changes {
+    /// Whether this script is among those changed.
+    pub fn contains(&self, prefix: ScriptPrefix) -> bool {
+        self.scripts.binary_search(&prefix).is_ok()
+    }
+}
+
+/// A question; its fields are what a client said.
+#[derive(Clone, Debug)]
+pub enum Query {
+    /// Confirmed and unconfirmed balance of a script.
+    Balance(ScriptHash),
+    /// Fee rate for confirmation within so many blocks.
+    EstimateFee {
+        /// Number of blocks.
+        blocks: u16,
+        /// The node's way of estimating.
+        mode: Option<FeeMode>,
+    },
+    /// One header.
+    Header {
+        /// Its height.
+        height: Height,
+        /// Prove it against the header chain up to here.
+        checkpoint: Option<Height>,
+    },
+    /// Consecutive headers.
+    Headers {
+        /// The first one.
+        start: Height,
+        /// How many.
+        count: u32,
+        /// Prove the last one against the header chain up to here.
+        checkpoint: Option<Height>,
+    },
+    /// Fee rates by size of the mempool.
+    FeeHistogram,
+    /// History of a script.
+    History(ScriptHash),
+    /// Proof that a transaction is in a block.
+    Merkle {
+        /// The transaction.
+        txid: ClientTxid,
+        /// The block.
+        height: Height,
+    },
+    /// Fee rates below which the node takes nothing.
+    MempoolFees,
+    /// Status of a script.
+    Status(ScriptHash),
+    /// The last header.
+    Tip,
+    /// A whole transaction.
+    Transaction(ClientTxid),
+    /// The unconfirmed part of a script's history.
+    Unconfirmed(ScriptHash),
+    /// Unspent outputs of a script.
+    Unspent(ScriptHash),
+}
+
+/// An answer, still free of the protocol's shapes.
+#[derive(Debug)]
+pub enum Answer {
+    /// In satoshi; `unconfirmed` is relative to `confirmed` and may be negative.
+    Balance {
+        /// Sum of the confirmed unspent outputs.
+        confirmed: u64,
+        /// What the mempool adds.
+        unconfirmed: i64,
+    },
+    /// `None` when the node cannot tell.
+    Fee(Option<FeeRate>),
+    /// `(sat/vB, virtual bytes)`, strictly decreasing.
+    FeeHistogram(Vec<(f64, u64)>),
+    /// One header.
+    Header {
+        /// Its 80 bytes.
+        header: [u8; 80],
+        /// Present when a checkpoint was asked for.
+        proof: Option<HeaderProof>,
+    },
+    /// Consecutive headers.
+    Headers {
+        /// Their bytes, 80 each.
+        headers: Vec<u8>,
+        /// Of the last one, when a checkpoint was asked for.
+        proof: Option<HeaderProof>,
+    },
+    /// Confirmed rows in chain order, then unconfirmed ones.
+    History(Vec<HistoryRow>),
+    /// Siblings from the transaction upward, and its index in the block.
+    Merkle {
+        /// Height of the block.
+        height: Height,
+        /// Deepest first.
+        siblings: Vec<[u8; 32]>,
+        /// Index in the block.
+        index: u32,
+    },
+    /// The node's fee limits.
+    MempoolFees(MempoolFees),
+    /// `None` for a script without history.
+    Status(Option<StatusHash>),
+    /// The last header.
+    Tip {
+        /// Its height.
+        height: Height,
+        /// Its 80 bytes.
+        header: [u8; 80],
+    },
+    /// Its bytes, with witness.
+    Transaction(Vec<u8>),
+    /// Confirmed rows in chain order, then unconfirmed ones.
+    Unspent(Vec<UnspentRow>),
+}
+
+/// A header's place in the Merkle tree over all header hashes up to a checkpoint.
+#[derive(Debug)]
+pub struct HeaderProof {
+    /// Siblings, deepest first.
+    pub branch: Vec<[u8; 32]>,
+    /// The root.
+    pub root: [u8; 32],
+}
+
+/// One transaction of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryRow {
+    /// The transaction.
+    pub txid: Txid,
+    /// Where it stands.
+    pub height: EntryHeight,
+    /// Its fee in satoshi, while it is unconfirmed.
+    pub fee: Option<u64>,
+}
+
+/// One unspent output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnspentRow {
+    /// The transaction that created it.
+    pub txid: Txid,
+    /// Its index there.
+    pub vout: u32,
+    /// Its block; `None` while unconfirmed.
+    pub height: Option<Height>,
+    /// In satoshi.
+    pub value: u64,
+}
+
+/// Why there is no answer. Each variant becomes one fixed text for the client.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The index is being built.
+    #[error("answer while the index is being built")]
+    CatchingUp {
+        /// Blocks indexed.
+        indexed: u32,
+        /// Blocks the node has.
+        target: u32,
+    },
+    /// The node has been silent for too long.
+    #[error("answer without a node")]
+    Stale,
+    /// A height above the tip, or a checkpoint below the header.
+    #[error("find a block at this height")]
+    HeightOutOfRange,
+    /// Neither the chain nor the mempool has it.
+    #[error("find this transaction")]
+    UnknownTransaction,
+    /// It is not in the block of this height.
+    #[error("find this transaction in this block")]
+    NotInBlock,
+    /// The node did not answer.
+    #[error("ask the node")]
+    Node,
+    /// The index could not be read.
+    #[error("read the index")]
+    Index(#[source] index::Error),
+}
+
+/// What only the node can tell. Implemented by the node's lane for clients.
+pub trait NodeReader: Send + Sync {
+    /// A transaction's bytes; `block` says where to look for a confirmed one. `Ok(None)`: the node has none.
+    fn raw_transaction(
+        &self,
+        txid: &Txid,
+        block: Option<&BlockHash>,
+    ) -> Result<Option<Vec<u8>>, NodeSilent>;
+    /// A fee rate for confirmation within so many blocks; `None` when the node cannot tell.
+    fn estimate_fee(
+        &self,
+        blocks: u16,
+        mode: Option<FeeMode>,
+    ) -> Result<Option<FeeRate>, NodeSilent>;
+    /// The node's fee limits.
+    fn mempool_fees(&self) -> Result<MempoolFees, NodeSilent>;
+}
+
+/// The node did not answer, or not with what was asked; why is logged where it was noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeSilent;
+
+/// Answers one question from one view.
+pub fn answer(view: &View, node: &dyn NodeReader, query: &Query) -> Result<Answer, Error> {
+    match query {
+        Query::Balance(script_hash) => history::balance(ready(view)?, node, script_hash),
+        Query::EstimateFee { blocks, mode } => node
+            .estimate_fee(*blocks, *mode)
+            .map(Answer::Fee)
+            .map_err(silent),
+        Query::FeeHistogram => Ok(Answer::FeeHistogram(ready(view)?.mempool.fee_histogram())),
+        Query::Header { height, checkpoint } => chain::header(view, *height, *checkpoint),
+        Query::Headers {
+            start,
+            count,
+            checkpoint,
+        } => chain::headers(view, *start, *count, *checkpoint),
+        Query::History(script_hash) => history::history(ready(view)?, script_hash),
+        Query::MempoolFees => node.mempool_fees().map(Answer::MempoolFees).map_err(silent),
+        Query::Merkle { txid, height } => chain::merkle(ready(view)?, txid, *height),
+        Query::Status(script_hash) => history::status(ready(view)?, script_hash),
+        Query::Tip => chain::tip(view),
+        Query::Transaction(txid) => chain::transaction(ready(view)?, node, txid),
+        Query::Unconfirmed(script_hash) => Ok(history::unconfirmed(ready(view)?, script_hash)),
+        Query::Unspent(script_hash) => history::unspent(ready(view)?, node, script_hash),
+    }
+}
+
+fn silent(_: NodeSilent) -> Error {
+    Error::Node
+}
+
+/// The view, if it may be asked about scripts and transactions.
+fn ready(view: &View) -> Result<&View, Error> {
+    match view.readiness {
+        Readiness::Ready => Ok(view),
+        Readiness::CatchingUp { indexed, target } => Err(Error::CatchingUp { indexed, target }),
+        Readiness::Stale => Err(Error::Stale),
+    }
+}

@@ -1,0 +1,111 @@
+//! History, status, balance and unspent outputs of one script, confirmed and unconfirmed together.
+
+use bitcoin::consensus::encode;
+use bitcoin::{BlockHash, Transaction, Txid};
+
+use super::{Answer, Error, HistoryRow, NodeReader, UnspentRow, View};
+use crate::chain::{EntryHeight, HistoryEntry, ScriptHash, StatusHash};
+use crate::index::{ScriptPrefix, TransactionReader};
+
+pub(super) fn history(view: &View, script_hash: &ScriptHash) -> Result<Answer, Error> {
+    rows(view, script_hash).map(Answer::History)
+}
+
+pub(super) fn status(view: &View, script_hash: &ScriptHash) -> Result<Answer, Error> {
+    let rows = rows(view, script_hash)?;
+    let entries = rows.into_iter().map(|row| HistoryEntry {
+        txid: row.txid,
+        height: row.height,
+    });
+    Ok(Answer::Status(StatusHash::of(entries)))
+}
+
+fn rows(view: &View, script_hash: &ScriptHash) -> Result<Vec<HistoryRow>, Error> {
+    let prefix = view.snapshot.prefix(script_hash);
+    let confirmed = view
+        .snapshot
+        .history(prefix)
+        .map_err(Error::Index)?
+        .into_iter()
+        .map(|entry| HistoryRow {
+            txid: entry.txid,
+            height: EntryHeight::Confirmed(entry.height),
+            fee: None,
+        });
+    let unconfirmed = unconfirmed_rows(view, prefix);
+    Ok(confirmed.chain(unconfirmed).collect())
+}
+
+pub(super) fn unconfirmed(view: &View, script_hash: &ScriptHash) -> Answer {
+    let prefix = view.snapshot.prefix(script_hash);
+    Answer::History(unconfirmed_rows(view, prefix).collect())
+}
+
+fn unconfirmed_rows(view: &View, prefix: ScriptPrefix) -> impl Iterator<Item = HistoryRow> {
+    let entries = view.mempool.history(prefix).into_iter();
+    entries.map(|entry| HistoryRow {
+        txid: entry.txid,
+        height: entry.height,
+        fee: Some(entry.fee.to_sat()),
+    })
+}
+
+pub(super) fn balance(
+    view: &View,
+    node: &dyn NodeReader,
+    script_hash: &ScriptHash,
+) -> Result<Answer, Error> {
+    let prefix = view.snapshot.prefix(script_hash);
+    let unspent = view
+        .snapshot
+        .unspent(prefix, &ByNode(node))
+        .map_err(Error::Index)?;
+    // The sum of all amounts ever is below 2^51 satoshi, so it cannot wrap.
+    let confirmed = unspent.iter().map(|output| output.amount.to_sat()).sum();
+    Ok(Answer::Balance {
+        confirmed,
+        unconfirmed: view.mempool.balance(prefix),
+    })
+}
+
+pub(super) fn unspent(
+    view: &View,
+    node: &dyn NodeReader,
+    script_hash: &ScriptHash,
+) -> Result<Answer, Error> {
+    let prefix = view.snapshot.prefix(script_hash);
+    let confirmed = view
+        .snapshot
+        .unspent(prefix, &ByNode(node))
+        .map_err(Error::Index)?;
+    let confirmed = confirmed
+        .into_iter()
+        .filter(|output| !view.mempool.spends(&output.outpoint))
+        .map(|output| UnspentRow {
+            txid: output.outpoint.txid,
+            vout: output.outpoint.vout,
+            height: Some(output.height),
+            value: output.amount.to_sat(),
+        });
+    let unconfirmed = view
+        .mempool
+        .unspent(prefix)
+        .into_iter()
+        .map(|output| UnspentRow {
+            txid: output.outpoint.txid,
+            vout: output.outpoint.vout,
+            height: None,
+            value: output.amount.to_sat(),
+        });
+    Ok(Answer::Unspent(confirmed.chain(unconfirmed).collect()))
+}
+
+/// Reads whole transactions from the node, for the rare case in which the index needs one.
+struct ByNode<'a>(&'a dyn NodeReader);
+
+impl TransactionReader for ByNode<'_> {
+    fn transaction(&self, txid: &Txid, block: &BlockHash) -> Option<Transaction> {
+        let bytes = self.0.raw_transaction(txid, Some(block)).ok()??;
+        encode::deserialize(&bytes).ok()
+    }
+}

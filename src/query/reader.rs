@@ -1,0 +1,28 @@
+//! The node as the one who is asked what the index cannot tell.
+
+use bitcoin::{BlockHash, Txid};
+
+use super::{FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent};
+use crate::node::Node;
+
+impl NodeReader for Node {
+    fn raw_transaction(
+        &self,
+        txid: &Txid,
+        block: Option<&BlockHash>,
+    ) -> Result<Option<Vec<u8>>, NodeSilent> {
+        Self::raw_transaction(self, txid, block).map_err(|_told_by_the_follower| NodeSilent)
+    }
+
+    fn estimate_fee(
+        &self,
+        blocks: u16,
+        mode: Option<FeeMode>,
+    ) -> Result<Option<FeeRate>, NodeSilent> {
+        Self::estimate_fee(self, blocks, mode).map_err(|_told_by_the_follower| NodeSilent)
+    }
+
+    fn mempool_fees(&self) -> Result<MempoolFees, NodeSilent> {
+        Self::mempool_fees(self).map_err(|_told_by_the_follower| NodeSilent)
+    }
+}

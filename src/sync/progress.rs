@@ -1,0 +1,93 @@
+//! How far the follower is, for a banner, a status file and a progress bar.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::node::Trouble;
+
+/// How far the follower is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Blocks indexed, the genesis block included.
+    pub indexed: u32,
+    /// Blocks of the chain as far as the node knows it.
+    pub target: u32,
+    /// What the node is doing.
+    pub node: NodeState,
+    /// Since when it does that.
+    pub since: Instant,
+}
+
+/// What the node is doing, as far as it concerns us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// It has less of the chain than the index, or a branch with less work; the index waits for it.
+    Behind,
+    /// We have not spoken with it yet.
+    Contacting,
+    /// It is ahead of the index, which is catching up.
+    Ahead,
+    /// Index and mempool follow it.
+    Followed,
+    /// It is itself still fetching the chain.
+    InitialDownload,
+    /// It does not answer as it should.
+    Lost(Trouble),
+}
+
+impl NodeState {
+    /// The same in fixed words, for people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Behind => "behind the index; waiting for it",
+            Self::Contacting => "being contacted",
+            Self::Ahead => "ahead; the index is catching up",
+            Self::Followed => "followed",
+            Self::InitialDownload => "still fetching the chain",
+            Self::Lost(trouble) => trouble.text(),
+        }
+    }
+}
+
+/// Reads the progress of a running follower.
+#[derive(Clone)]
+pub struct ProgressReader(Arc<Mutex<Progress>>);
+
+/// The follower's side of a [`ProgressReader`].
+pub(super) struct ProgressWriter(Arc<Mutex<Progress>>);
+
+impl ProgressReader {
+    /// The progress now.
+    pub fn now(&self) -> Progress {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ProgressWriter {
+    pub(super) fn new(indexed: u32) -> Self {
+        Self(Arc::new(Mutex::new(Progress {
+            indexed,
+            target: indexed,
+            node: NodeState::Contacting,
+            since: Instant::now(),
+        })))
+    }
+
+    pub(super) fn reader(&self) -> ProgressReader {
+        ProgressReader(Arc::clone(&self.0))
+    }
+
+    pub(super) fn blocks(&self, indexed: u32, target: u32) {
+        let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.indexed = indexed;
+        progress.target = target;
+    }
+
+    pub(super) fn node(&self, node: NodeState) {
+        let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if progress.node != node {
+            progress.node = node;
+            progress.since = Instant::now();
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The threads' loop, and a fake node for these tests and the writer's.
+
+mod fake;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub(super) use fake::{FakeNode, pay, script};
+
+use super::{Error, NodeState, ProgressReader, Writer, follow};
+use crate::chain::Network;
+use crate::error::ErrorKind;
+use crate::index::Index;
+use crate::node::{self, Trouble};
+use crate::query::View;
+
+/// The writer of an empty index in `dir`, and the views it will publish.
+pub(super) fn writer(
+    node: &Arc<FakeNode>,
+    dir: &tempfile::TempDir,
+) -> (Writer, Arc<Mutex<Vec<View>>>) {
+    let index = Index::open(dir.path(), Network::Regtest).unwrap();
+    let views = Arc::new(Mutex::new(Vec::new()));
+    let published = Arc::clone(&views);
+    let publish = Box::new(move |view| published.lock().unwrap().push(view));
+    let source = Arc::<FakeNode>::clone(node);
+    (Writer::new(source, index, publish), views)
+}
+
+/// Follows `node` on a thread of its own until `done`, stops, and gives the outcome.
+fn follow_until(node: &Arc<FakeNode>, done: impl Fn(&ProgressReader) -> bool) -> Result<(), Error> {
+    let dir = tempfile::tempdir().unwrap();
+    let (writer, _views) = writer(node, &dir);
+    let progress = writer.progress().reader();
+    let stop = Arc::new(AtomicBool::new(false));
+    let stop_of_writer = Arc::clone(&stop);
+    let thread = thread::spawn(move || follow(writer, &stop_of_writer));
+    let begun = Instant::now();
+    while !done(&progress) && !thread.is_finished() {
+        if begun.elapsed() > Duration::from_secs(20) {
+            break;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    stop.store(true, std::sync::atomic::Ordering::Release);
+    thread.thread().unpark();
+    thread.join().unwrap()
+}
+
+#[test]
+fn a_node_that_is_lost_is_found_again() {
+    let node = Arc::new(FakeNode::new());
+    node.mine(3, &[]);
+    node.fail(Some(Trouble::WarmingUp));
+    let begun = Instant::now();
+    let outcome = follow_until(&node, |progress| {
+        let state = progress.now().node;
+        if state == NodeState::Lost(Trouble::WarmingUp) {
+            node.fail(None);
+        }
+        state == NodeState::Followed
+    });
+    outcome.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn what_the_operator_has_to_mend_ends_the_follower() {
+    let node = Arc::new(FakeNode::new());
+    node.fail(Some(Trouble::Unsuitable));
+    let error = follow_until(&node, |_progress| false).unwrap_err();
+    assert!(matches!(error, Error::Node(node::Error::Pruned)));
+    assert_eq!(error.kind(), ErrorKind::Operator);
+}

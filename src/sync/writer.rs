@@ -1,0 +1,282 @@
+//! The writer's work: blocks into the index, then the mempool, then one view of both.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bitcoin::BlockHash;
+use bitcoin::hashes::Hash as _;
+
+use super::plan::{self, Plan};
+use super::progress::{NodeState, ProgressWriter};
+use super::{ChainSource, Error, Publish, pace};
+use crate::chain::{ConnectedBlock, Height};
+use crate::index::{self, Index, ScriptPrefix, Snapshot};
+use crate::limits;
+use crate::mempool::{Mempool, Poller};
+use crate::node::{ChainState, Trouble};
+use crate::query::{Changes, Readiness, View};
+
+/// Owns the index and everything that leads to a view.
+pub(super) struct Writer {
+    source: Arc<dyn ChainSource + Send + Sync>,
+    index: Index,
+    poller: Poller,
+    /// A copy of the last published view.
+    published: View,
+    unpublished: Unpublished,
+    publish: Publish,
+    progress: ProgressWriter,
+    /// Whether the node was checked since it was lost.
+    acquainted: bool,
+    /// When index and node last stood together or came nearer.
+    fresh: Instant,
+}
+
+/// Scripts changed in the index but not in a published view.
+enum Unpublished {
+    /// These.
+    Scripts(Vec<ScriptPrefix>),
+    /// Too many to name: sessions have to look at all of theirs.
+    Everything,
+}
+
+/// What to do after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The next step at once.
+    Step,
+    /// The next step after this pause, or when a block comes.
+    Pause(Duration),
+}
+
+impl Writer {
+    pub(super) fn new(
+        source: Arc<dyn ChainSource + Send + Sync>,
+        index: Index,
+        publish: Publish,
+    ) -> Self {
+        let published = super::first_view(&index);
+        let progress = ProgressWriter::new(blocks(&published.snapshot));
+        Self {
+            source,
+            index,
+            poller: Poller::default(),
+            published,
+            unpublished: Unpublished::Everything,
+            publish,
+            progress,
+            acquainted: false,
+            fresh: Instant::now(),
+        }
+    }
+
+    pub(super) fn progress(&self) -> &ProgressWriter {
+        &self.progress
+    }
+
+    /// One step towards the node: at most one commit of blocks, or one round of the mempool.
+    pub(super) fn step(&mut self) -> Result<Next, Error> {
+        let node = if self.acquainted {
+            self.source.chain_state()
+        } else {
+            self.source.check()
+        }
+        .map_err(Error::Node)?;
+        self.acquainted = true;
+        if node.headers.0 >= limits::TIP_ONLY_BLOCKS_MAX {
+            return Err(Error::Index(index::Error::TooLong));
+        }
+        let snapshot = self.index.snapshot();
+        self.progress.blocks(blocks(&snapshot), count(node.headers));
+        match plan::plan(&snapshot, &*self.source, &node)? {
+            Plan::Stay => {}
+            Plan::Wait => {
+                self.progress.node(NodeState::Behind);
+                self.publish_if_stale();
+                return Ok(Next::Pause(limits::MEMPOOL_INTERVAL_MAX));
+            }
+            Plan::Advance { keep } => return self.advance(keep, &node),
+        }
+        self.fresh = Instant::now();
+        if node.initial_download {
+            self.progress.node(NodeState::InitialDownload);
+            self.publish_catching_up(&node);
+            return Ok(Next::Pause(limits::MEMPOOL_INTERVAL_MAX));
+        }
+        self.mempool_round(&snapshot)
+    }
+
+    /// To be called when a step failed: what it knew of the node is void.
+    pub(super) fn lost(&mut self, trouble: Trouble) {
+        self.acquainted = false;
+        self.progress.node(NodeState::Lost(trouble));
+        self.publish_if_stale();
+    }
+
+    /// Commits the next blocks of the node's chain above `keep`.
+    fn advance(&mut self, keep: Option<Height>, node: &ChainState) -> Result<Next, Error> {
+        let again = Next::Pause(limits::MEMPOOL_INTERVAL_MIN);
+        let first = keep.map_or(0, count);
+        let last = first
+            .saturating_add(limits::COMMIT_BLOCKS_MAX - 1)
+            .min(node.tip.height.0);
+        let heights: Vec<_> = (first..=last).map(Height).collect();
+        let hashes = self.source.block_hashes(&heights).map_err(Error::Node)?;
+        // What is missing was there a moment ago: the node's chain moves, and the next step sees how.
+        let Some(hashes) = hashes.into_iter().collect::<Option<Vec<_>>>() else {
+            return Ok(again);
+        };
+        let connect = self.source.blocks(&hashes).map_err(Error::Node)?;
+        let below = match keep {
+            Some(height) => self
+                .index
+                .snapshot()
+                .block_hash(height)
+                .map_err(Error::Index)?,
+            None => Some(BlockHash::all_zeros()),
+        };
+        if !is_chain_above(below, &connect) {
+            return Ok(again);
+        }
+        self.connect(keep, &connect)?;
+        let snapshot = self.index.snapshot();
+        self.fresh = Instant::now();
+        self.progress.blocks(blocks(&snapshot), count(node.headers));
+        if snapshot.tip() != Some(node.tip) {
+            self.progress.node(NodeState::Ahead);
+            self.publish_catching_up(node);
+        }
+        Ok(Next::Step)
+    }
+
+    fn connect(&mut self, keep: Option<Height>, connect: &[ConnectedBlock]) -> Result<(), Error> {
+        let before = blocks(&self.index.snapshot());
+        let changed = self.index.update(keep, connect).map_err(Error::Index)?;
+        self.unpublished.add(changed);
+        let depth = before.saturating_sub(keep.map_or(0, count));
+        if depth > 0 {
+            tracing::info!(
+                depth,
+                "reorg: the node went over to a branch with more work"
+            );
+        }
+        Ok(())
+    }
+
+    fn mempool_round(&mut self, snapshot: &Arc<Snapshot>) -> Result<Next, Error> {
+        let begun = Instant::now();
+        let round = self
+            .poller
+            .round(&*self.source, &**snapshot, &self.published.mempool)
+            .map_err(Error::Mempool)?;
+        let node = self.source.chain_state().map_err(Error::Node)?;
+        if Some(node.tip) != snapshot.tip() {
+            // A block came in between: this mempool is not that of our tip.
+            return Ok(Next::Step);
+        }
+        let spent = begun.elapsed();
+        self.unpublished.add(round.changed);
+        self.progress.node(NodeState::Followed);
+        if self.published.readiness != Readiness::Ready || !self.unpublished.is_empty() {
+            let mempool = Arc::new(round.mempool);
+            self.publish(Arc::clone(snapshot), mempool, Readiness::Ready);
+        }
+        Ok(if round.more {
+            Next::Step
+        } else {
+            Next::Pause(pace::between_rounds(spent))
+        })
+    }
+
+    /// Shows the index as far as it is. No session can have a status from such a view, so instead of naming what
+    /// changed, the next ready one lets them look at everything.
+    fn publish_catching_up(&mut self, node: &ChainState) {
+        self.unpublished = Unpublished::Everything;
+        let snapshot = self.index.snapshot();
+        let readiness = Readiness::CatchingUp {
+            indexed: blocks(&snapshot),
+            target: count(node.headers),
+        };
+        if self.published.readiness != readiness {
+            let mempool = Arc::clone(&self.published.mempool);
+            self.publish(snapshot, mempool, readiness);
+            self.unpublished = Unpublished::Everything;
+        }
+    }
+
+    /// Says that the view is too old to be answered from, once it is.
+    fn publish_if_stale(&mut self) {
+        if self.fresh.elapsed() < limits::NODE_SILENCE_MAX
+            || self.published.readiness == Readiness::Stale
+        {
+            return;
+        }
+        let kept = std::mem::take(&mut self.unpublished);
+        let snapshot = Arc::clone(&self.published.snapshot);
+        let mempool = Arc::clone(&self.published.mempool);
+        self.publish(snapshot, mempool, Readiness::Stale);
+        self.unpublished = kept;
+    }
+
+    fn publish(&mut self, snapshot: Arc<Snapshot>, mempool: Arc<Mempool>, readiness: Readiness) {
+        let (scripts, everything) = match std::mem::take(&mut self.unpublished) {
+            Unpublished::Scripts(scripts) => (scripts, false),
+            Unpublished::Everything => (Vec::new(), true),
+        };
+        let changes = Changes { scripts };
+        let mut view = self
+            .published
+            .followed_by(snapshot, mempool, readiness, changes);
+        if everything {
+            // A view that remembers no changes makes every session look at all of its scripts.
+            view.changes.clear();
+        }
+        self.published = view.clone();
+        (self.publish)(view);
+    }
+}
+
+impl Default for Unpublished {
+    fn default() -> Self {
+        Self::Scripts(Vec::new())
+    }
+}
+
+impl Unpublished {
+    fn add(&mut self, mut changed: Vec<ScriptPrefix>) {
+        let Self::Scripts(scripts) = self else { return };
+        scripts.append(&mut changed);
+        scripts.sort_unstable();
+        scripts.dedup();
+        if scripts.len() > limits::CHANGED_SCRIPTS_MAX {
+            *self = Self::Everything;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Scripts(scripts) if scripts.is_empty())
+    }
+}
+
+/// Whether these blocks, of which there is at least one, follow each other and the first follows `below`.
+fn is_chain_above(below: Option<BlockHash>, blocks: &[ConnectedBlock]) -> bool {
+    let mut hash = below;
+    let follows = blocks.iter().all(|connected| {
+        let header = &connected.block.header;
+        hash.replace(header.block_hash()) == Some(header.prev_blockhash)
+    });
+    follows && !blocks.is_empty()
+}
+
+/// Number of blocks in the index.
+fn blocks(snapshot: &Snapshot) -> u32 {
+    snapshot.tip().map_or(0, |tip| count(tip.height))
+}
+
+/// Number of blocks up to this one.
+fn count(height: Height) -> u32 {
+    height.0.saturating_add(1)
+}
