@@ -18,6 +18,7 @@
 
 pub mod broadcast;
 pub mod chain;
+pub mod electrum;
 pub mod error;
 pub mod index;
 pub mod limits;
@@ -26,4 +27,5 @@ pub mod node;
 pub mod query;
 pub mod redact;
 pub mod secret;
+pub mod session;
 pub mod sync;

@@ -1,0 +1,218 @@
+//! What may go wrong, as clients see it: a closed set of codes and texts.
+
+use std::borrow::Cow;
+
+use crate::broadcast::Refusal;
+use crate::query::{self, Query, Readiness};
+
+/// Every error a client can get. Nothing that a client, the node or a peer said can become part of its text.
+///
+/// -32603, -101 and -102 are not used: Electrum takes them for a reason to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireError {
+    /// The line is not JSON.
+    Parse,
+    /// It is JSON, but not a request.
+    InvalidRequest,
+    /// A method that this version of the protocol does not have.
+    UnknownMethod,
+    /// Arguments of the wrong number, name, type or range.
+    InvalidParams,
+    /// A line without an end.
+    LineTooLong,
+    /// More members than a batch may have.
+    BatchLimit,
+    /// `server.version` a second time.
+    VersionAlreadySent,
+    /// No protocol version in common.
+    UnsupportedVersion,
+    /// More script hashes than a session may watch.
+    SubscriptionLimit,
+    /// `blockchain.transaction.get` with `verbose`.
+    VerboseUnsupported,
+    /// The index is being built.
+    CatchingUp {
+        /// Blocks indexed.
+        indexed: u32,
+        /// Blocks the node has.
+        target: u32,
+    },
+    /// The node has been silent for too long.
+    Stale,
+    /// No block at this height.
+    HeightOutOfRange,
+    /// Neither chain nor mempool has this transaction.
+    UnknownTransaction,
+    /// It is not in the block of this height.
+    NotInBlock,
+    /// The node did not answer.
+    NodeSilent,
+    /// The node did not answer when asked for a fee rate.
+    NoFeeEstimate,
+    /// The index could not be read, or the answer could not be made.
+    Unanswerable,
+    /// A history beyond the limit for replies.
+    HistoryTooLarge,
+    /// Any other reply beyond it, or a batch whose members before have used it up.
+    ReplyTooLarge,
+    /// No time or room to answer now.
+    Busy,
+    /// A transaction that was not taken.
+    Refused(Refusal),
+}
+
+impl WireError {
+    /// The error for a question that has no answer.
+    pub fn of(query: &Query, error: &query::Error) -> Self {
+        match error {
+            query::Error::CatchingUp { indexed, target } => Self::CatchingUp {
+                indexed: *indexed,
+                target: *target,
+            },
+            query::Error::Stale => Self::Stale,
+            query::Error::HeightOutOfRange => Self::HeightOutOfRange,
+            query::Error::UnknownTransaction => Self::UnknownTransaction,
+            query::Error::NotInBlock => Self::NotInBlock,
+            query::Error::Node if matches!(query, Query::EstimateFee { .. }) => Self::NoFeeEstimate,
+            query::Error::Node => Self::NodeSilent,
+            query::Error::Index(_) => Self::Unanswerable,
+        }
+    }
+
+    /// The code: those of JSON-RPC 2.0, else 1 for what the client asked and 2 for what the node said.
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Parse => -32700,
+            // BlueWallet takes -32600 in a batch for "ask for this one alone".
+            Self::InvalidRequest | Self::ReplyTooLarge => -32600,
+            Self::UnknownMethod => -32601,
+            Self::InvalidParams => -32602,
+            Self::UnknownTransaction | Self::NodeSilent | Self::NoFeeEstimate => 2,
+            Self::LineTooLong
+            | Self::BatchLimit
+            | Self::VersionAlreadySent
+            | Self::UnsupportedVersion
+            | Self::SubscriptionLimit
+            | Self::VerboseUnsupported
+            | Self::CatchingUp { .. }
+            | Self::Stale
+            | Self::HeightOutOfRange
+            | Self::NotInBlock
+            | Self::Unanswerable
+            | Self::HistoryTooLarge
+            | Self::Busy
+            | Self::Refused(_) => 1,
+        }
+    }
+
+    /// The text. Wallets look for some of these words: "Batch limit exceeded", "verbose transactions are
+    /// currently unsupported", "history too large", "response too large", "cannot estimate fee" and the first
+    /// line of a refused transaction.
+    pub fn message(self) -> Cow<'static, str> {
+        let text = match self {
+            Self::Parse => "parse error",
+            Self::InvalidRequest => "invalid request",
+            Self::UnknownMethod => "unknown method",
+            Self::InvalidParams => "invalid params",
+            Self::LineTooLong => "line too long",
+            Self::BatchLimit => "Batch limit exceeded",
+            Self::VersionAlreadySent => "server.version was already sent",
+            Self::UnsupportedVersion => "unsupported protocol version",
+            Self::SubscriptionLimit => "subscription limit reached",
+            Self::VerboseUnsupported => {
+                "verbose transactions are currently unsupported by this server"
+            }
+            Self::CatchingUp { indexed, target } => {
+                return Cow::Owned(format!("{}; try again later", progress(indexed, target)));
+            }
+            Self::Stale => "the server's node is silent; try again later",
+            Self::HeightOutOfRange => "height out of range",
+            Self::UnknownTransaction => "unknown transaction",
+            Self::NotInBlock => "the transaction is not in the block of this height",
+            Self::NodeSilent => "the server's node did not answer; try again later",
+            Self::NoFeeEstimate => "cannot estimate fee: the server's node did not answer",
+            Self::Unanswerable => "the server cannot answer this",
+            Self::HistoryTooLarge => "history too large",
+            Self::ReplyTooLarge => "response too large",
+            Self::Busy => "the server has too much to do; try again later",
+            Self::Refused(refusal) => {
+                return Cow::Owned(format!(
+                    "the transaction was rejected by network rules.\n\n{}",
+                    refusal.text()
+                ));
+            }
+        };
+        Cow::Borrowed(text)
+    }
+
+    /// Whether it tells of a fault in the client's use of the protocol.
+    pub(super) const fn is_fault(self) -> bool {
+        matches!(
+            self,
+            Self::Parse
+                | Self::InvalidRequest
+                | Self::UnknownMethod
+                | Self::InvalidParams
+                | Self::LineTooLong
+                | Self::BatchLimit
+                | Self::VersionAlreadySent
+                | Self::UnsupportedVersion
+        )
+    }
+}
+
+/// What to tell beside the banner; `None` when there is nothing to tell.
+pub(super) fn notice(readiness: Readiness) -> Option<String> {
+    match readiness {
+        Readiness::Ready => None,
+        Readiness::CatchingUp { indexed, target } => Some(progress(indexed, target)),
+        Readiness::Stale => Some("the server's node is silent".to_owned()),
+    }
+}
+
+fn progress(indexed: u32, target: u32) -> String {
+    let percent = u64::from(indexed)
+        .saturating_mul(100)
+        .checked_div(u64::from(target))
+        .unwrap_or(0)
+        .min(100);
+    format!("the index is being built: block {indexed} of {target} ({percent} %)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::FeeMode;
+
+    #[test]
+    fn progress_is_the_only_variable_part() {
+        let text = |indexed, target| WireError::CatchingUp { indexed, target }.message();
+        assert_eq!(
+            text(430_000, 860_000),
+            "the index is being built: block 430000 of 860000 (50 %); try again later"
+        );
+        assert!(text(0, 0).contains("block 0 of 0 (0 %)"));
+        assert!(text(u32::MAX, 1).contains("(100 %)"));
+    }
+
+    #[test]
+    fn a_silent_node_has_no_fee_estimate() {
+        let fee = Query::EstimateFee {
+            blocks: 2,
+            mode: Some(FeeMode::Economical),
+        };
+        let error = WireError::of(&fee, &query::Error::Node);
+        assert!(error.message().contains("cannot estimate fee"));
+        let error = WireError::of(&Query::MempoolFees, &query::Error::Node);
+        assert_eq!(error, WireError::NodeSilent);
+    }
+
+    #[test]
+    fn a_refusal_is_framed_as_wallets_expect() {
+        let text = WireError::Refused(Refusal::NotReady).message();
+        let lines: Vec<&str> = text.split('\n').collect();
+        assert_eq!(lines[0], "the transaction was rejected by network rules.");
+        assert_eq!(lines[1], "");
+        assert_eq!(lines[2], Refusal::NotReady.text());
+    }
+}

@@ -1,0 +1,368 @@
+//! The methods of the protocol, with their arguments (protocol methods).
+
+use bitcoin::Txid;
+use bitcoin::hex::FromHex as _;
+
+use super::error::WireError;
+use super::message::Request;
+use super::params::{Argument, Extra, Text, bind, optional, required};
+use super::version::ProtocolVersion;
+use crate::chain::{Height, ScriptHash};
+use crate::query::{FeeMode, Query};
+use crate::redact::{ClientTxid, RawTransaction};
+
+/// What a client wants.
+pub(super) enum Method {
+    /// `server.version`; `None` when the versions asked for cannot be understood.
+    Version(Option<AskedVersions>),
+    /// `server.features`
+    Features,
+    /// `server.banner`
+    Banner,
+    /// `server.donation_address`
+    DonationAddress,
+    /// `server.ping`
+    Ping,
+    /// `server.peers.subscribe`
+    Peers,
+    /// `server.add_peer`
+    AddPeer,
+    /// `blockchain.headers.subscribe`
+    WatchTip,
+    /// `blockchain.scripthash.subscribe`
+    Watch(ScriptHash),
+    /// `blockchain.scripthash.unsubscribe`
+    Unwatch(ScriptHash),
+    /// `blockchain.transaction.broadcast`
+    Broadcast(RawTransaction),
+    /// Everything else: one question, one answer.
+    Ask(Query),
+}
+
+/// The range of versions a client speaks.
+pub(super) struct AskedVersions {
+    pub(super) min: String,
+    pub(super) max: String,
+}
+
+impl AskedVersions {
+    fn new(min: &str, max: &str) -> Self {
+        Self {
+            min: min.to_owned(),
+            max: max.to_owned(),
+        }
+    }
+}
+
+impl Method {
+    /// Reads name and arguments as `version` defines them.
+    pub(super) fn parse(
+        request: &Request<'_>,
+        version: ProtocolVersion,
+    ) -> Result<Self, WireError> {
+        let params = request.params;
+        let nothing = |method: Self| bind(params, [], Extra::Refused).map(|[]| method);
+        match request.method.as_ref() {
+            "server.version" => {
+                let names = ["client_name", "protocol_version"];
+                let [_name, asked] = bind(params, names, Extra::Ignored)?;
+                Ok(Self::Version(asked_versions(asked)))
+            }
+            "server.features" => nothing(Self::Features),
+            "server.banner" => nothing(Self::Banner),
+            "server.donation_address" => nothing(Self::DonationAddress),
+            "server.ping" => nothing(Self::Ping),
+            "server.peers.subscribe" => nothing(Self::Peers),
+            "server.add_peer" => {
+                bind(params, ["features"], Extra::Refused).map(|[_]| Self::AddPeer)
+            }
+            "blockchain.headers.subscribe" => nothing(Self::WatchTip),
+            "blockchain.scripthash.subscribe" => script_hash(request).map(Self::Watch),
+            "blockchain.scripthash.unsubscribe" => script_hash(request).map(Self::Unwatch),
+            "blockchain.transaction.broadcast" => {
+                let [raw] = bind(params, ["raw_tx"], Extra::Refused)?;
+                let Text(digits) = required(raw)?;
+                let bytes = Vec::from_hex(&digits).map_err(|_not_hex| WireError::InvalidParams)?;
+                Ok(Self::Broadcast(RawTransaction::new(bytes)))
+            }
+            "blockchain.relayfee" if version < ProtocolVersion::V1_6 => {
+                nothing(Self::Ask(Query::MempoolFees))
+            }
+            "mempool.get_info" if version >= ProtocolVersion::V1_6 => {
+                nothing(Self::Ask(Query::MempoolFees))
+            }
+            "mempool.get_fee_histogram" => nothing(Self::Ask(Query::FeeHistogram)),
+            _ => question(request).map(Self::Ask),
+        }
+    }
+}
+
+/// The methods that are one question with arguments.
+fn question(request: &Request<'_>) -> Result<Query, WireError> {
+    let params = request.params;
+    match request.method.as_ref() {
+        "blockchain.scripthash.get_balance" => script_hash(request).map(Query::Balance),
+        "blockchain.scripthash.get_history" => script_hash(request).map(Query::History),
+        "blockchain.scripthash.get_mempool" => script_hash(request).map(Query::Unconfirmed),
+        "blockchain.scripthash.listunspent" => script_hash(request).map(Query::Unspent),
+        "blockchain.block.header" => {
+            let [height, checkpoint] = bind(params, ["height", "cp_height"], Extra::Refused)?;
+            Ok(Query::Header {
+                height: Height(required(height)?),
+                checkpoint: checkpoint_height(checkpoint)?,
+            })
+        }
+        "blockchain.block.headers" => {
+            let names = ["start_height", "count", "cp_height"];
+            let [start, count, checkpoint] = bind(params, names, Extra::Refused)?;
+            let count: u64 = required(count)?;
+            Ok(Query::Headers {
+                start: Height(required(start)?),
+                count: u32::try_from(count).unwrap_or(u32::MAX),
+                checkpoint: checkpoint_height(checkpoint)?,
+            })
+        }
+        "blockchain.transaction.get" => {
+            let [txid, verbose] = bind(params, ["tx_hash", "verbose"], Extra::Refused)?;
+            let txid = client_txid(txid)?;
+            match optional(verbose)? {
+                Some(true) => Err(WireError::VerboseUnsupported),
+                Some(false) | None => Ok(Query::Transaction(txid)),
+            }
+        }
+        "blockchain.transaction.get_merkle" => {
+            let [txid, height] = bind(params, ["tx_hash", "height"], Extra::Refused)?;
+            Ok(Query::Merkle {
+                txid: client_txid(txid)?,
+                height: Height(required(height)?),
+            })
+        }
+        "blockchain.estimatefee" => {
+            let [blocks, mode] = bind(params, ["number", "mode"], Extra::Refused)?;
+            Ok(Query::EstimateFee {
+                blocks: fee_target(required(blocks)?)?,
+                mode: optional(mode)?.map(fee_mode).transpose()?,
+            })
+        }
+        _ => Err(WireError::UnknownMethod),
+    }
+}
+
+/// One version means exactly that one; none means 1.4, as the protocol has it.
+fn asked_versions(asked: Argument<'_>) -> Option<AskedVersions> {
+    let Some(asked) = asked else {
+        return Some(AskedVersions::new("1.4", "1.4"));
+    };
+    if let Ok(Text(exact)) = serde_json::from_str(asked.get()) {
+        return Some(AskedVersions::new(&exact, &exact));
+    }
+    let [Text(min), Text(max)] = serde_json::from_str(asked.get()).ok()?;
+    Some(AskedVersions::new(&min, &max))
+}
+
+fn script_hash(request: &Request<'_>) -> Result<ScriptHash, WireError> {
+    let [script_hash] = bind(request.params, ["scripthash"], Extra::Refused)?;
+    let Text(digits) = required(script_hash)?;
+    ScriptHash::from_wire(&digits).ok_or(WireError::InvalidParams)
+}
+
+fn client_txid(argument: Argument<'_>) -> Result<ClientTxid, WireError> {
+    let Text(digits) = required(argument)?;
+    let txid: Result<Txid, _> = digits.parse();
+    txid.map(ClientTxid::new)
+        .map_err(|_not_a_txid| WireError::InvalidParams)
+}
+
+/// A checkpoint of 0 asks for no proof.
+fn checkpoint_height(argument: Argument<'_>) -> Result<Option<Height>, WireError> {
+    let height: Option<u32> = optional(argument)?;
+    Ok(height.filter(|height| *height > 0).map(Height))
+}
+
+/// The node estimates for 1 to 1008 blocks; whoever wants to wait longer gets the last of them.
+fn fee_target(blocks: u64) -> Result<u16, WireError> {
+    let blocks = u16::try_from(blocks.min(1008)).unwrap_or(1008);
+    Some(blocks)
+        .filter(|blocks| *blocks > 0)
+        .ok_or(WireError::InvalidParams)
+}
+
+fn fee_mode(Text(name): Text<'_>) -> Result<FeeMode, WireError> {
+    if name.eq_ignore_ascii_case("conservative") {
+        Ok(FeeMode::Conservative)
+    } else if name.eq_ignore_ascii_case("economical") {
+        Ok(FeeMode::Economical)
+    } else {
+        Err(WireError::InvalidParams)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::electrum::message::{Message, parse};
+
+    const SCRIPT: &str = "8b01df4e368ea28f8dc0423bcf7a4923e3a12d307c875e47a0cfbf90b5c39161";
+
+    fn read<T>(
+        [name, params]: [&str; 2],
+        version: ProtocolVersion,
+        look: impl FnOnce(Result<Method, WireError>) -> T,
+    ) -> T {
+        let line = format!("{{\"id\":1,\"method\":\"{name}\",\"params\":{params}}}");
+        match parse(line.as_bytes()) {
+            Ok(Message::Single(Ok(request))) => look(Method::parse(&request, version)),
+            _ => panic!("not a request"),
+        }
+    }
+
+    fn fault(name: &str, params: &str) -> Option<WireError> {
+        read([name, params], ProtocolVersion::V1_4, Result::err)
+    }
+
+    #[test]
+    fn the_names_of_arguments_are_those_of_the_protocol() {
+        for (name, params) in [
+            (
+                "server.version",
+                r#"{"client_name":"x","protocol_version":["1.4","1.6"]}"#.to_owned(),
+            ),
+            ("server.add_peer", r#"{"features":{}}"#.to_owned()),
+            (
+                "blockchain.scripthash.get_balance",
+                format!("{{\"scripthash\":\"{SCRIPT}\"}}"),
+            ),
+            (
+                "blockchain.scripthash.get_history",
+                format!("{{\"scripthash\":\"{SCRIPT}\"}}"),
+            ),
+            (
+                "blockchain.scripthash.get_mempool",
+                format!("{{\"scripthash\":\"{SCRIPT}\"}}"),
+            ),
+            (
+                "blockchain.scripthash.listunspent",
+                format!("{{\"scripthash\":\"{SCRIPT}\"}}"),
+            ),
+            (
+                "blockchain.scripthash.subscribe",
+                format!("{{\"scripthash\":\"{SCRIPT}\"}}"),
+            ),
+            (
+                "blockchain.scripthash.unsubscribe",
+                format!("{{\"scripthash\":\"{SCRIPT}\"}}"),
+            ),
+            (
+                "blockchain.block.header",
+                r#"{"height":5,"cp_height":8}"#.to_owned(),
+            ),
+            (
+                "blockchain.block.headers",
+                r#"{"start_height":0,"count":2016,"cp_height":0}"#.to_owned(),
+            ),
+            (
+                "blockchain.transaction.get",
+                format!("{{\"tx_hash\":\"{SCRIPT}\",\"verbose\":false}}"),
+            ),
+            (
+                "blockchain.transaction.get_merkle",
+                format!("{{\"tx_hash\":\"{SCRIPT}\",\"height\":1}}"),
+            ),
+            (
+                "blockchain.transaction.broadcast",
+                r#"{"raw_tx":"00ff"}"#.to_owned(),
+            ),
+            (
+                "blockchain.estimatefee",
+                r#"{"number":2,"mode":"ECONOMICAL"}"#.to_owned(),
+            ),
+        ] {
+            let fault = read([name, &params], ProtocolVersion::V1_6, Result::err);
+            assert_eq!(fault, None, "{name}");
+        }
+    }
+
+    #[test]
+    fn faulty_arguments_are_refused() {
+        for (name, params) in [
+            ("server.ping", "[1]"),
+            ("server.features", r#"{"x":1}"#),
+            ("blockchain.scripthash.subscribe", "[]"),
+            ("blockchain.scripthash.subscribe", "[5]"),
+            ("blockchain.scripthash.subscribe", r#"["00"]"#),
+            ("blockchain.scripthash.subscribe", "[null]"),
+            ("blockchain.block.header", "[]"),
+            ("blockchain.block.header", "[-1]"),
+            ("blockchain.block.header", "[9223372036854775808]"),
+            ("blockchain.block.header", "[1.5]"),
+            ("blockchain.block.header", r#"["1"]"#),
+            ("blockchain.block.header", "[true]"),
+            ("blockchain.block.header", "[1,1,1]"),
+            ("blockchain.block.headers", "[0]"),
+            ("blockchain.block.headers", "[0,-1]"),
+            ("blockchain.block.headers", "[0,1e999999]"),
+            ("blockchain.transaction.get", r#"["zz"]"#),
+            ("blockchain.transaction.get_merkle", "[]"),
+            ("blockchain.transaction.broadcast", r#"["0"]"#),
+            ("blockchain.transaction.broadcast", r#"["xy"]"#),
+            ("blockchain.transaction.broadcast", "[[]]"),
+            ("blockchain.estimatefee", "[0]"),
+            ("blockchain.estimatefee", "[-5]"),
+            ("blockchain.estimatefee", r#"[2,"fast"]"#),
+            ("blockchain.scripthash.get_balance", "5"),
+            ("blockchain.scripthash.get_balance", "\"x\""),
+        ] {
+            assert_eq!(
+                fault(name, params),
+                Some(WireError::InvalidParams),
+                "{name} {params}"
+            );
+        }
+        let verbose = format!("[\"{SCRIPT}\",true]");
+        let refused = fault("blockchain.transaction.get", &verbose);
+        assert_eq!(refused, Some(WireError::VerboseUnsupported));
+    }
+
+    #[test]
+    fn fee_methods_depend_on_the_version() {
+        let known = |name, version| read([name, "[]"], version, |method| method.is_ok());
+        assert!(known("blockchain.relayfee", ProtocolVersion::V1_4_3));
+        assert!(!known("blockchain.relayfee", ProtocolVersion::V1_6));
+        assert!(!known("mempool.get_info", ProtocolVersion::V1_4_3));
+        assert!(known("mempool.get_info", ProtocolVersion::V1_6));
+        assert_eq!(
+            fault("mempool.get_info", "[]"),
+            Some(WireError::UnknownMethod)
+        );
+        assert_eq!(fault("no.such.method", "5"), Some(WireError::UnknownMethod));
+    }
+
+    #[test]
+    fn versions_are_one_or_a_range() {
+        let asked = |params| {
+            let name = "server.version";
+            read(
+                [name, params],
+                ProtocolVersion::V1_4,
+                |method| match method {
+                    Ok(Method::Version(asked)) => asked.map(|asked| (asked.min, asked.max)),
+                    _ => panic!("not a version"),
+                },
+            )
+        };
+        let pair = |min: &str, max: &str| Some((min.to_owned(), max.to_owned()));
+        assert_eq!(asked(r#"["x",["1.4","1.6"],1,{}]"#), pair("1.4", "1.6"));
+        assert_eq!(asked(r#"["x","1.4.2"]"#), pair("1.4.2", "1.4.2"));
+        assert_eq!(asked("[]"), pair("1.4", "1.4"));
+        assert_eq!(asked(r#"["x",null]"#), pair("1.4", "1.4"));
+        assert_eq!(asked(r#"["x",5]"#), None);
+        assert_eq!(asked(r#"["x",["1.4"]]"#), None);
+        assert_eq!(asked(r#"["x",["1.4","1.5","1.6"]]"#), None);
+    }
+
+    #[test]
+    fn targets_beyond_a_week_are_a_week() {
+        assert_eq!(fee_target(1), Ok(1));
+        assert_eq!(fee_target(u64::MAX), Ok(1008));
+    }
+}
