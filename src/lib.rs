@@ -18,9 +18,13 @@
 
 pub mod broadcast;
 pub mod chain;
+pub mod config;
 pub mod electrum;
+pub mod engine;
 pub mod error;
+pub mod hardening;
 pub mod index;
+pub mod installation;
 pub mod limits;
 pub mod mempool;
 pub mod node;
@@ -28,4 +32,6 @@ pub mod query;
 pub mod redact;
 pub mod secret;
 pub mod session;
+pub mod status;
 pub mod sync;
+pub mod telemetry;

@@ -1,0 +1,98 @@
+//! Serves the sessions of the product on a loopback address, for benchmarks and differential tests.
+//!
+//! A development program: it has a listener and broadcasts through the node, which the product never does. It is not
+//! shipped, and it is what the test that looks for listeners must catch.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "this program is the one that listens"
+)]
+#![expect(
+    clippy::print_stderr,
+    reason = "it is an edge of the process of its own"
+)]
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use clap::Parser;
+use claustrum::broadcast::OwnNode;
+use claustrum::config::raw::RawConfig;
+use claustrum::config::{Config, Surroundings, read_file};
+use claustrum::engine::Engine;
+use claustrum::installation::Installation;
+use claustrum::node::Sender;
+use claustrum::{hardening, redact, telemetry};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Parser)]
+struct Arguments {
+    /// Where to listen; a loopback address only.
+    #[arg(long, value_name = "127.0.0.1:PORT")]
+    listen: SocketAddr,
+    #[arg(long, value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    settings: RawConfig,
+}
+
+fn main() -> ExitCode {
+    redact::install_panic_hook();
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("loopback: failed to {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    ensure!(
+        arguments.listen.ip().is_loopback(),
+        "listen: {} is no loopback address",
+        arguments.listen
+    );
+    hardening::apply().context("give up rights")?;
+    telemetry::init(|_target, _message| false).context("begin the log")?;
+    let file = arguments
+        .config
+        .map_or(Ok(RawConfig::default()), |path| read_file(&path))?;
+    let config = Config::resolve(arguments.settings.over(file), &Surroundings::of_process())?;
+    let installation = Installation::open(config.instance_dir())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(serve(arguments.listen, &config, &installation))
+}
+
+async fn serve(
+    listen: SocketAddr,
+    config: &Config,
+    installation: &Installation,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(listen).await.context("listen")?;
+    let mut engine = Engine::start(config, &installation.index_dir(), |node| {
+        Arc::new(OwnNode::new(Sender::new(node)))
+    })?;
+    let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (stream, _) = accepted.context("accept")?;
+                stream.set_nodelay(true).context("accept")?;
+                engine.serve(stream);
+            }
+            error = engine.ended() => return Err(error.into()),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    engine.stop().await;
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! Everything but the way in: index, follower and sessions, put together and taken apart in order.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broadcast::Broadcaster;
+use crate::chain::Network;
+use crate::config::Config;
+use crate::electrum::Identity;
+use crate::error::ErrorKind;
+use crate::index::{self, Index};
+use crate::limits;
+use crate::node::{Node, NodeAuth, NodeSettings};
+use crate::query::{Readiness, View};
+use crate::session::{self, Admission, Counters, ReadPool, Services};
+use crate::sync::{self, Follower, Progress, ProgressReader};
+
+/// A running server without a way in: streams are handed to [`Engine::serve`].
+#[must_use = "the engine stops when it is dropped"]
+pub struct Engine {
+    services: Arc<Services>,
+    follower: Follower,
+    progress: ProgressReader,
+    ended: oneshot::Receiver<Result<(), sync::Error>>,
+    admission: Admission,
+    sessions: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Engine {
+    /// Opens the index and begins to follow the node; `broadcaster` is made from the same node.
+    ///
+    /// Must be called inside a tokio runtime.
+    pub fn start(
+        config: &Config,
+        index_dir: &Path,
+        broadcaster: impl FnOnce(&NodeSettings) -> Arc<dyn Broadcaster>,
+    ) -> Result<Self, Error> {
+        let index = Index::open(index_dir, config.network).map_err(Error::Index)?;
+        let settings = node_settings(config);
+        let node = Arc::new(Node::new(&settings));
+        let (publish, views) = watch::channel(Some(Arc::new(sync::first_view(&index))));
+        let (tell, ended) = oneshot::channel();
+        let follower = Follower::launch(
+            &node,
+            index,
+            Box::new(move |view: View| drop(publish.send_replace(Some(Arc::new(view))))),
+            // The receiver is gone only when the engine is, and then nobody asks.
+            Box::new(move |outcome| drop(tell.send(outcome))),
+        )
+        .map_err(Error::Follow)?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let identity = Identity {
+            name: config.server_name.clone(),
+            genesis: config.network.genesis_hash(),
+            protocol_max: config.protocol_max,
+        };
+        let reads = ReadPool::new(threads);
+        let services = Services::new(
+            views,
+            node,
+            broadcaster(&settings),
+            reads,
+            identity,
+            config.reply_bytes_max,
+        );
+        Ok(Self {
+            services: Arc::new(services),
+            progress: follower.progress(),
+            follower,
+            ended,
+            admission: Admission::new(),
+            sessions: TaskTracker::new(),
+            cancel: CancellationToken::new(),
+        })
+    }
+
+    /// Serves one client in a task of its own. At the bound of sessions the stream is dropped instead.
+    pub fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let Some(admitted) = self.admission.admit() else {
+            return;
+        };
+        let (services, cancel) = (Arc::clone(&self.services), self.cancel.clone());
+        self.sessions.spawn(async move {
+            let _admitted = admitted;
+            session::serve(stream, services, cancel).await
+        });
+    }
+
+    /// Waits until following the node has ended by itself, which is never well.
+    pub async fn ended(&mut self) -> Error {
+        match (&mut self.ended).await {
+            Ok(Err(error)) => Error::Follow(error),
+            Ok(Ok(())) | Err(_) => Error::FollowerLost,
+        }
+    }
+
+    /// How far the follower is.
+    pub fn progress(&self) -> Progress {
+        self.progress.now()
+    }
+
+    /// Whether questions about scripts are answered.
+    pub fn is_ready(&self) -> bool {
+        let view = self.services.views.borrow();
+        view.as_ref()
+            .is_some_and(|view| view.readiness == Readiness::Ready)
+    }
+
+    /// Sums over all sessions.
+    pub fn counters(&self) -> &Counters {
+        &self.services.counters
+    }
+
+    /// Sessions finish their current answer, then the follower its commit.
+    pub async fn stop(self) {
+        self.cancel.cancel();
+        self.sessions.close();
+        let patience = limits::SHUTDOWN_SESSIONS_MAX;
+        // Sessions that are not done by then end with the runtime.
+        drop(tokio::time::timeout(patience, self.sessions.wait()).await);
+        let follower = self.follower;
+        // A panic in it was told where it happened.
+        drop(tokio::task::spawn_blocking(move || follower.stop()).await);
+    }
+}
+
+/// The node of this configuration.
+pub fn node_settings(config: &Config) -> NodeSettings {
+    NodeSettings {
+        address: config.node.rpc,
+        auth: NodeAuth::cookie_file(config.node.cookie.clone()),
+        network: config.network,
+    }
+}
+
+/// The digests of an index that no server has open.
+pub fn digests(index_dir: &Path, network: Network) -> Result<index::Digests, index::Error> {
+    Index::open(index_dir, network)?.digest()
+}
+
+/// Why the engine does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The index cannot be opened.
+    #[error(transparent)]
+    Index(index::Error),
+    /// The node cannot be followed.
+    #[error("follow the node")]
+    Follow(#[source] sync::Error),
+    /// The follower ended without a word, which a panic does.
+    #[error(
+        "follow the node: the follower ended by itself; start the server again, and report the place it printed"
+    )]
+    FollowerLost,
+    /// A thread cannot be started.
+    #[error("start a thread")]
+    Thread(#[source] io::Error),
+}
+
+impl Error {
+    /// Who has to act.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Index(error) => error.kind(),
+            Self::Follow(error) => error.kind(),
+            Self::FollowerLost => ErrorKind::Bug,
+            Self::Thread(_) => ErrorKind::Environment,
+        }
+    }
+}

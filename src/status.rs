@@ -1,0 +1,134 @@
+//! The status file: how the server is, in aggregates only, for `claustrum status`.
+//!
+//! There is no socket to ask, so the running server writes a file, atomically. Nothing in it is about one client.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// Everything the file says.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// Version of the server that wrote it.
+    pub version: String,
+    /// The network served.
+    pub network: String,
+    /// When it was written, in seconds since 1970.
+    pub written: u64,
+    /// The node, in one of the fixed texts of the follower.
+    pub node: String,
+    /// Blocks indexed.
+    pub blocks_indexed: u32,
+    /// Blocks the node has.
+    pub blocks_known: u32,
+    /// Whether questions about scripts are answered.
+    pub ready: bool,
+    /// Tor's directory, 0 to 100.
+    pub tor_percent: u8,
+    /// The onion service, in one of the fixed texts of the door.
+    pub door: String,
+    /// Open sessions, rounded up to a multiple of 8.
+    pub sessions: u64,
+    /// Introductions dropped by our own queue since the start.
+    pub introductions_dropped: u64,
+    /// Introductions that Tor says it lost since the start.
+    pub introductions_lost: u64,
+}
+
+impl Status {
+    /// Replaces the file, so that a reader sees the old text or the new one.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let draft = path.with_extension("json.draft");
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        file.write_all(b"\n")?;
+        drop(file);
+        fs::rename(&draft, path)
+    }
+
+    /// Reads the file of a running server.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        Ok(serde_json::from_slice(&fs::read(path)?)?)
+    }
+
+    /// Time since it was written.
+    pub fn age(&self) -> Duration {
+        Duration::from_secs(now().saturating_sub(self.written))
+    }
+
+    /// For people.
+    pub fn to_text(&self) -> String {
+        let index = match (self.ready, self.blocks_indexed, self.blocks_known) {
+            (true, indexed, _) => format!("{indexed} blocks, following the node"),
+            (false, indexed, known) => format!("{indexed} of {known} blocks"),
+        };
+        format!(
+            "Claustrum {} on {}, as of {} s ago\n\
+             node      {}\n\
+             index     {index}\n\
+             tor       {} % of the directory\n\
+             door      {}\n\
+             sessions  up to {}\n\
+             dropped   {} introductions by us, {} by Tor\n",
+            self.version,
+            self.network,
+            self.age().as_secs(),
+            self.node,
+            self.tor_percent,
+            self.door,
+            self.sessions,
+            self.introductions_dropped,
+            self.introductions_lost,
+        )
+    }
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a file that outlives the process needs wall-clock time"
+    )]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("status.json");
+        let status = Status {
+            version: "0.1.0".into(),
+            network: "regtest".into(),
+            written: now(),
+            node: "reachable".into(),
+            blocks_indexed: 3,
+            blocks_known: 5,
+            ready: false,
+            tor_percent: 100,
+            door: "reachable".into(),
+            sessions: 8,
+            introductions_dropped: 0,
+            introductions_lost: 0,
+        };
+        status.write(&path).unwrap();
+        status.write(&path).unwrap();
+        assert_eq!(Status::read(&path).unwrap(), status);
+        assert!(status.to_text().contains("3 of 5 blocks"));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
