@@ -18,7 +18,11 @@
 
 pub mod broadcast;
 pub mod chain;
+#[cfg(feature = "onion")]
+pub mod cli;
 pub mod config;
+#[cfg(feature = "onion")]
+pub mod door;
 pub mod electrum;
 pub mod engine;
 pub mod error;
@@ -31,6 +35,8 @@ pub mod node;
 pub mod query;
 pub mod redact;
 pub mod secret;
+#[cfg(feature = "onion")]
+pub mod server;
 pub mod session;
 pub mod status;
 pub mod sync;

@@ -1,3 +1,7 @@
-//! The process edge; see the library.
+//! The process edge: everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(claustrum::cli::main().code())
+}

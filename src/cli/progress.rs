@@ -1,0 +1,56 @@
+//! Long work, shown: bars on a terminal, a line now and then elsewhere.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::server::Watch;
+use crate::status::Status;
+
+/// Pause between two lines about the same work.
+const LINE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Two bars, for Tor and for the index, until both are done; then one line.
+pub(super) fn on_terminal() -> Watch {
+    let bars = MultiProgress::new();
+    let tor = bars.add(bar("Tor   {bar:40} {pos} %  {msg}", 100));
+    let index = bars.add(bar("index {bar:40} {pos}/{len} blocks  {eta}  {msg}", 0));
+    Box::new(move |status| {
+        tor.set_position(u64::from(status.tor_percent));
+        tor.set_message(status.door.clone());
+        index.set_length(u64::from(status.blocks_known));
+        index.set_position(u64::from(status.blocks_indexed));
+        index.set_message(status.node.clone());
+    })
+}
+
+/// A line at each change of state, and one a minute while the index is built.
+pub(super) fn in_lines() -> Watch {
+    let mut last: Option<(Status, Instant)> = None;
+    Box::new(move |status| {
+        let told = last.as_ref().is_some_and(|(told, at)| {
+            let same =
+                told.ready == status.ready && told.door == status.door && told.node == status.node;
+            same && (status.ready || at.elapsed() < LINE_INTERVAL)
+        });
+        if told {
+            return;
+        }
+        tracing::info!(
+            "tor {} %, door {}; node {}; index {} of {} blocks",
+            status.tor_percent,
+            status.door,
+            status.node,
+            status.blocks_indexed,
+            status.blocks_known
+        );
+        last = Some((status.clone(), Instant::now()));
+    })
+}
+
+fn bar(template: &str, length: u64) -> ProgressBar {
+    // A template that cannot be read falls back to indicatif's own.
+    let style = ProgressStyle::with_template(template)
+        .unwrap_or_else(|_unreadable| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style)
+}
