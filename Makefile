@@ -1,0 +1,37 @@
+# Two commands for a fresh Debian or Ubuntu machine with Rust: `make demo` and `make test`.
+# Everything that links Tor is built in release mode once; the rest of the tests need no Tor and stay in debug mode.
+
+CARGO ?= cargo
+LOCKED := --locked
+
+.PHONY: demo test check bench soak fuzz build rig wallet
+
+demo: build wallet rig
+	$(CARGO) run $(LOCKED) -p rig --bin demo
+
+test: build wallet rig
+	$(CARGO) build $(LOCKED) --no-default-features --examples
+	$(CARGO) test $(LOCKED) --workspace --exclude claustrum-onion --no-default-features
+	$(CARGO) test $(LOCKED) --release -p claustrum -p claustrum-onion --lib
+
+check: deny
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	$(CARGO) fmt --manifest-path tests/wallet/Cargo.toml --check
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps --document-private-items
+
+.PHONY: deny
+deny: target/tools/bin/cargo-deny
+	target/tools/bin/cargo-deny --locked check licenses bans sources
+
+target/tools/bin/cargo-deny:
+	$(CARGO) install --locked --root target/tools --target-dir target/tools/build cargo-deny@0.20.2
+
+build:
+	$(CARGO) build $(LOCKED) --release
+
+wallet:
+	$(CARGO) build $(LOCKED) --release --manifest-path tests/wallet/Cargo.toml --target-dir target/wallet
+
+rig:
+	tests/rig/setup

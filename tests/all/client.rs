@@ -1,0 +1,122 @@
+//! A client on an in-memory stream, and the least that sessions need to be served.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::{BlockHash, Txid};
+use claustrum::broadcast::{Broadcaster, Refusal};
+use claustrum::chain::Network;
+use claustrum::electrum::Identity;
+use claustrum::limits;
+use claustrum::query::{FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent, View};
+use claustrum::redact::RawTransaction;
+use claustrum::session::{EndReason, ReadPool, Services, serve};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, ReadHalf, WriteHalf,
+};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes that a stream holds between the two sides, as a transport's own buffers would.
+pub(crate) const STREAM_BYTES: usize = 16 * 1024;
+
+/// A node that answers nothing.
+struct SilentNode;
+
+impl NodeReader for SilentNode {
+    fn raw_transaction(
+        &self,
+        _: &Txid,
+        _: Option<&BlockHash>,
+    ) -> Result<Option<Vec<u8>>, NodeSilent> {
+        Err(NodeSilent)
+    }
+    fn estimate_fee(&self, _: u16, _: Option<FeeMode>) -> Result<Option<FeeRate>, NodeSilent> {
+        Err(NodeSilent)
+    }
+    fn mempool_fees(&self) -> Result<MempoolFees, NodeSilent> {
+        Err(NodeSilent)
+    }
+}
+
+/// A broadcaster that is never ready.
+struct NotReady;
+
+impl Broadcaster for NotReady {
+    fn broadcast(&self, _: &RawTransaction) -> Result<Txid, Refusal> {
+        Err(Refusal::NotReady)
+    }
+}
+
+/// Services over these views, beside a silent node.
+pub(crate) fn services(views: watch::Receiver<Option<Arc<View>>>) -> Arc<Services> {
+    Arc::new(Services::new(
+        views,
+        Arc::new(SilentNode),
+        Arc::new(NotReady),
+        ReadPool::new(2),
+        Identity::of(Network::Regtest),
+        limits::REPLY_BYTES_MAX,
+    ))
+}
+
+/// Services of a server that has indexed nothing.
+pub(crate) fn empty_services() -> Arc<Services> {
+    services(watch::channel(None).1)
+}
+
+/// One client and its session.
+pub(crate) struct Client {
+    reader: BufReader<ReadHalf<DuplexStream>>,
+    pub(crate) writer: WriteHalf<DuplexStream>,
+    pub(crate) cancel: CancellationToken,
+    session: JoinHandle<EndReason>,
+}
+
+impl Client {
+    pub(crate) fn connect(services: &Arc<Services>) -> Self {
+        let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
+        let cancel = CancellationToken::new();
+        let session = tokio::spawn(serve(theirs, Arc::clone(services), cancel.clone()));
+        let (reader, writer) = tokio::io::split(ours);
+        Self {
+            reader: BufReader::new(reader),
+            writer,
+            cancel,
+            session,
+        }
+    }
+
+    /// Sends bytes as they are; what the session does not take any more is lost.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        drop(self.writer.write_all(bytes).await);
+    }
+
+    /// Sends a line and reads one back.
+    pub(crate) async fn ask(&mut self, line: &str) -> String {
+        self.send(format!("{line}\n").as_bytes()).await;
+        self.line().await.expect("the session ended")
+    }
+
+    /// The next line; `None` at the end of the stream.
+    pub(crate) async fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = self.reader.read_line(&mut line);
+        let read = tokio::time::timeout(Duration::from_secs(600), read).await;
+        match read.expect("no answer").expect("the stream broke") {
+            0 => None,
+            _ => Some(line.trim_end_matches('\n').to_owned()),
+        }
+    }
+
+    /// Waits for the end of the session, without reading anything more.
+    pub(crate) async fn ended(self) -> EndReason {
+        self.session.await.expect("the session panicked")
+    }
+
+    /// Ends the sending side alone.
+    pub(crate) async fn finish_sending(&mut self) {
+        self.writer.shutdown().await.expect("the stream broke");
+    }
+}
