@@ -74,8 +74,10 @@ pub const CIRCUITS_MAX: usize = 512;
 pub const TOR_MEMORY_MAX: usize = 160 << 20;
 /// Bytes down to which it then makes room.
 pub const TOR_MEMORY_LOW_WATER: usize = 112 << 20;
-/// The status file is written this often.
-pub const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+/// The status is looked at this often, and written when it has changed.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// An unchanged status is written again after this time, to show that the server runs.
+pub const STATUS_AGE_MAX: Duration = Duration::from_secs(15);
 /// Bytes of one answer of the node: a full block with its previous outputs takes about 40 MB as JSON.
 pub const NODE_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of the node's cookie file, which holds a name and a password in one line.

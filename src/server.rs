@@ -41,6 +41,7 @@ async fn serve(config: &Config, installation: &Installation, watch: Watch) -> Re
         config,
         installation,
         watch,
+        told: None,
         engine,
         door,
     };
@@ -59,6 +60,7 @@ struct Server<'a> {
     config: &'a Config,
     installation: &'a Installation,
     watch: Watch,
+    told: Option<Status>,
     engine: Engine,
     door: Door,
 }
@@ -78,13 +80,21 @@ impl Server<'_> {
         }
     }
 
-    /// Writes the status file, and tells the one who watches.
+    /// Writes the status file and tells the one who watches, when there is something new.
     fn tell(&mut self) {
         let status = self.status();
+        if self
+            .told
+            .as_ref()
+            .is_some_and(|told| told.says(&status) && told.age() < limits::STATUS_AGE_MAX)
+        {
+            return;
+        }
         if let Err(cause) = status.write(&self.installation.status_file()) {
             tracing::warn!("failed to write the status file: {cause}");
         }
         (self.watch)(&status);
+        self.told = Some(status);
     }
 
     fn status(&self) -> Status {

@@ -61,6 +61,15 @@ impl Status {
         Ok(serde_json::from_slice(&fs::read(path)?)?)
     }
 
+    /// Whether it says the same as another, whenever both were written.
+    pub fn says(&self, other: &Self) -> bool {
+        let now = Self {
+            written: other.written,
+            ..self.clone()
+        };
+        now == *other
+    }
+
     /// Time since it was written.
     pub fn age(&self) -> Duration {
         Duration::from_secs(now().saturating_sub(self.written))

@@ -1,6 +1,3 @@
-//! Tests of the whole library from outside.
-#![cfg(test)]
+//! Everything that needs no Tor: the protocol, the index against an oracle, the node's moods, the shape of the code.
 
-mod bad_input;
-mod client;
-mod transcripts;
+mod architecture;

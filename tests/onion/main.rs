@@ -1,0 +1,9 @@
+//! The release binary behind its real onion service, on a private Tor network, beside a real node.
+
+mod cli;
+mod door;
+mod fixture;
+mod no_listener;
+mod silence;
+mod start;
+mod visit;

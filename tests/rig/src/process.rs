@@ -1,0 +1,147 @@
+//! A program that ends with its handle.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::guard;
+
+/// Time between SIGTERM and SIGKILL when a handle is dropped.
+const GRACE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(20);
+
+/// A running program, in a process group of its own so that its children end with it.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Starts a program; `name` is for messages.
+    pub fn start(name: &str, command: &mut Command) -> Result<Self> {
+        let child = command
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("failed to start {name}: {command:?}"))?;
+        let process = Self {
+            name: name.to_owned(),
+            child,
+            ended: None,
+        };
+        guard::watch(process.id())?;
+        Ok(process)
+    }
+
+    /// Its process id, which is its group's too.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Memory it occupies, in bytes.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        Ok(kilobytes
+            .with_context(|| format!("{} has no memory", self.name))?
+            .parse::<u64>()?
+            * 1024)
+    }
+
+    /// Its input, once, if it was started with a pipe there.
+    pub fn stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// Its output, once, if it was started with a pipe there.
+    pub fn stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// Its exit status, once it has ended.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        if self.ended.is_none() {
+            self.ended = self
+                .child
+                .try_wait()
+                .with_context(|| format!("failed to wait for {}", self.name))?;
+            if self.ended.is_some() {
+                guard::forget(self.id())?;
+            }
+        }
+        Ok(self.ended)
+    }
+
+    /// Waits for it to end by itself.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "{} still runs after {limit:?}",
+                self.name
+            );
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// SIGTERM, without waiting.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGTERM, and its exit status; an error if it needs longer than `limit`.
+    pub fn stop(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.terminate();
+        self.wait(limit)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::KILL);
+        self.wait(GRACE)
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// SIGSTOP: it keeps its connections and answers nothing.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Until it is reaped its number cannot belong to another program; that it has ended is no error.
+    fn signal(&self, signal: Signal) {
+        if self.ended.is_none() {
+            kill_process_group(Pid::from_child(&self.child), signal).ok();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.ended.is_some() {
+            return;
+        }
+        // A paused program takes no SIGTERM.
+        self.resume();
+        if self.stop(GRACE).is_err() {
+            self.kill().ok();
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The programs that `tests/rig/setup` puts into `target/rig/bin`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result};
+
+/// A program of the rig.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// Bitcoin Core or Knots.
+    Bitcoind,
+    /// Lists system calls.
+    Strace,
+    /// C Tor.
+    Tor,
+    /// Makes the keys of a directory authority.
+    TorGencert,
+}
+
+impl Program {
+    /// Where it is; set up first if it has to be.
+    pub fn path(self) -> Result<PathBuf> {
+        set_up()?;
+        let name = match self {
+            Self::Bitcoind => "bitcoind",
+            Self::Strace => "strace",
+            Self::Tor => "tor",
+            Self::TorGencert => "tor-gencert",
+        };
+        Ok(repository().join("target/rig/bin").join(name))
+    }
+
+    /// The first line of `--version`.
+    pub fn version(self) -> Result<String> {
+        let output = Command::new(self.path()?).arg("--version").output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.lines()
+            .next()
+            .map(str::to_owned)
+            .with_context(|| format!("{self:?} says no version"))
+    }
+}
+
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../..")
+            .canonicalize()
+            .expect("repository")
+    })
+}
+
+/// Runs `tests/rig/setup` once per process; it is fast when nothing is missing.
+fn set_up() -> Result<()> {
+    static DONE: OnceLock<Result<(), String>> = OnceLock::new();
+    let run = || {
+        let output = Command::new(repository().join("tests/rig/setup"))
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("failed to start tests/rig/setup: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        output
+            .status
+            .success()
+            .then_some(())
+            .ok_or_else(|| format!("tests/rig/setup: {said}"))
+    };
+    DONE.get_or_init(run).clone().map_err(anyhow::Error::msg)
+}

@@ -1,0 +1,91 @@
+//! JSON-RPC to a node.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+/// Above the longest thing tests ask for: thousands of blocks at once.
+const DEADLINE: Duration = Duration::from_secs(120);
+const REPLY_BYTES_MAX: u64 = 1 << 30;
+
+/// A way to a node's RPC port.
+#[derive(Clone, Debug)]
+pub(crate) struct Rpc {
+    agent: ureq::Agent,
+    port: u16,
+    cookie: PathBuf,
+}
+
+impl Rpc {
+    pub(crate) fn new(port: u16, cookie: PathBuf) -> Self {
+        let config = ureq::Agent::config_builder()
+            // A machine's proxy setting must not carry this off.
+            .proxy(None)
+            // Errors come as JSON with status 500.
+            .http_status_as_error(false)
+            .timeout_global(Some(DEADLINE))
+            .build();
+        Self {
+            agent: config.into(),
+            port,
+            cookie,
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn cookie(&self) -> &PathBuf {
+        &self.cookie
+    }
+
+    /// `path` is `/`, or `/wallet/NAME`.
+    pub(crate) fn call(&self, path: &str, method: &str, params: &Value) -> Result<Value> {
+        let request = json!({ "jsonrpc": "1.0", "id": 0, "method": method, "params": params });
+        result(method, &mut self.post(path, method, &request)?)
+    }
+
+    /// The same call with each of `params`, in one request; the results in the same order.
+    pub(crate) fn batch(&self, method: &str, params: &[Value]) -> Result<Vec<Value>> {
+        let request = |(id, params)| json!({ "jsonrpc": "1.0", "id": id, "method": method, "params": params });
+        let requests: Vec<Value> = params.iter().enumerate().map(request).collect();
+        let mut replies = self.post("/", method, &Value::from(requests))?;
+        let replies = replies
+            .as_array_mut()
+            .with_context(|| format!("no list of results of {method}"))?;
+        replies.sort_by_key(|reply| reply["id"].as_u64());
+        replies
+            .iter_mut()
+            .map(|reply| result(method, reply))
+            .collect()
+    }
+
+    fn post(&self, path: &str, method: &str, body: &Value) -> Result<Value> {
+        let attempt = || format!("failed to call {method} of the node");
+        let cookie = std::fs::read_to_string(&self.cookie).with_context(attempt)?;
+        let text = self
+            .agent
+            .post(format!("http://127.0.0.1:{}{path}", self.port))
+            .header("Authorization", format!("Basic {}", BASE64.encode(cookie)))
+            .send(body.to_string())
+            .and_then(|mut reply| {
+                reply
+                    .body_mut()
+                    .with_config()
+                    .limit(REPLY_BYTES_MAX)
+                    .read_to_string()
+            })
+            .with_context(attempt)?;
+        serde_json::from_str(&text).with_context(attempt)
+    }
+}
+
+fn result(method: &str, reply: &mut Value) -> Result<Value> {
+    anyhow::ensure!(reply["error"].is_null(), "{method}: {}", reply["error"]);
+    Ok(reply["result"].take())
+}

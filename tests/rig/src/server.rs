@@ -1,0 +1,386 @@
+//! The server under test, as a process: the product behind its onion service, and the development program that
+//! serves the same sessions on loopback.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use crate::guard::Folder;
+use crate::node::Node;
+use crate::ports;
+use crate::process::Process;
+use crate::programs::{Program, repository};
+use crate::socks::{self, Line};
+use crate::tor_network::{ONION_PORT, TorNetwork};
+
+/// Enough for a busy machine; an idle one needs two seconds.
+const REACHABLE: Duration = Duration::from_secs(90);
+/// The server's own limit is 20 s.
+const STOP: Duration = Duration::from_secs(25);
+const POLL: Duration = Duration::from_millis(100);
+
+/// How a server is started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Arguments after those of the rig, which they override.
+    pub extra: Vec<String>,
+    /// Lists the system calls of all its threads and children in this file.
+    pub trace: Option<PathBuf>,
+}
+
+/// What both programs have in common.
+#[derive(Debug)]
+struct Server {
+    process: Process,
+    program: PathBuf,
+    arguments: Vec<String>,
+    trace: Option<PathBuf>,
+    folder: Folder,
+}
+
+/// `claustrum`, reached through its onion service; ends with its value.
+#[derive(Debug)]
+pub struct Claustrum {
+    server: Server,
+    onion_address: Option<String>,
+}
+
+/// `examples/loopback`, reached over TCP; ends with its value.
+#[derive(Debug)]
+pub struct Loopback {
+    server: Server,
+    port: u16,
+}
+
+impl Claustrum {
+    /// Starts it, and returns when a client reached it through Tor.
+    pub fn start(node: &Node, network: &TorNetwork, options: &Options) -> Result<Self> {
+        let mut claustrum = Self::launch(node, network, options)?;
+        claustrum.wait_until_reachable(network)?;
+        Ok(claustrum)
+    }
+
+    /// Starts it with a new data directory and waits for nothing.
+    pub fn launch(node: &Node, network: &TorNetwork, options: &Options) -> Result<Self> {
+        let named = std::env::var_os("CLAUSTRUM_EXE").map(PathBuf::from);
+        let program = named.unwrap_or_else(|| repository().join("target/release/claustrum"));
+        anyhow::ensure!(
+            program.is_file(),
+            "there is no server to test at {}: run `cargo build --release`, or set CLAUSTRUM_EXE",
+            program.display()
+        );
+        let own = vec![
+            "--tor-config".to_owned(),
+            network.arti_config().display().to_string(),
+        ];
+        Ok(Self {
+            server: Server::launch(program, own, node, options)?,
+            onion_address: None,
+        })
+    }
+
+    /// Waits until a client reached it through Tor.
+    pub fn wait_until_reachable(&mut self, network: &TorNetwork) -> Result<()> {
+        let deadline = Instant::now() + REACHABLE;
+        while self.onion_address.is_none() {
+            self.server.ensure_it_runs()?;
+            let said = self.run("address")?;
+            self.onion_address = onion_address(&String::from_utf8_lossy(&said.stdout));
+            if self.onion_address.is_none() {
+                let why = String::from_utf8_lossy(&said.stderr);
+                anyhow::ensure!(
+                    Instant::now() < deadline,
+                    "`claustrum address` shows none: {why}"
+                );
+                std::thread::sleep(POLL);
+            }
+        }
+        for attempt in 0.. {
+            self.server.ensure_it_runs()?;
+            match self
+                .connect(network, &format!("reachable-{attempt}"))
+                .and_then(|mut line| ping(&mut line))
+            {
+                Ok(()) => return Ok(()),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error.context(format!(
+                        "not reached after {REACHABLE:?}: {}",
+                        self.stderr()
+                    )));
+                }
+                Err(_) => std::thread::sleep(POLL),
+            }
+        }
+        unreachable!("an endless range ended")
+    }
+
+    /// A client's connection through Tor; each `user` has a circuit of its own.
+    pub fn connect(&self, network: &TorNetwork, user: &str) -> Result<Line> {
+        socks::connect(
+            network.socks_port(),
+            user,
+            self.onion_address()?,
+            ONION_PORT,
+        )
+        .map(Line::new)
+    }
+
+    /// The 56 characters and `.onion`.
+    pub fn onion_address(&self) -> Result<&str> {
+        self.onion_address
+            .as_deref()
+            .context("the server has not told its address yet")
+    }
+
+    /// Runs another command of the program, such as `status`, with the same flags.
+    pub fn run(&self, command: &str) -> Result<Output> {
+        let arguments = &self.server.arguments;
+        bare(&self.server.program)
+            .args(command.split(' '))
+            .args(arguments)
+            .output()
+            .context("failed to run the server")
+    }
+
+    /// Starts it again after it has ended, on the same data directory; returns when it is reachable.
+    pub fn start_again(&mut self, network: &TorNetwork) -> Result<()> {
+        self.server.start_again()?;
+        self.wait_until_reachable(network)
+    }
+}
+
+impl Loopback {
+    /// Starts it with a new data directory; returns when it answers.
+    pub fn start(node: &Node, options: &Options) -> Result<Self> {
+        let port = ports::free()?;
+        let own = vec!["--listen".to_owned(), format!("127.0.0.1:{port}")];
+        let mut loopback = Self {
+            server: Server::launch(loopback_program()?, own, node, options)?,
+            port,
+        };
+        loopback.wait_until_reachable()?;
+        Ok(loopback)
+    }
+
+    /// Waits until it answers.
+    pub fn wait_until_reachable(&mut self) -> Result<()> {
+        let deadline = Instant::now() + REACHABLE;
+        loop {
+            self.server.ensure_it_runs()?;
+            match self.connect().and_then(|mut line| ping(&mut line)) {
+                Ok(()) => return Ok(()),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error.context(format!(
+                        "not reached after {REACHABLE:?}: {}",
+                        self.stderr()
+                    )));
+                }
+                Err(_) => std::thread::sleep(POLL),
+            }
+        }
+    }
+
+    /// A client's connection.
+    pub fn connect(&self) -> Result<Line> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+        Ok(Line::new(stream.with_context(|| {
+            format!("failed to connect to port {}", self.port)
+        })?))
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts it again after it has ended, on the same data directory; returns when it answers.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.server.start_again()?;
+        self.wait_until_reachable()
+    }
+}
+
+/// What can be done with either program.
+macro_rules! process_of_server {
+    ($program:ident) => {
+        impl $program {
+            /// The process; the tracing one if there is one.
+            pub fn process(&mut self) -> &mut Process {
+                &mut self.server.process
+            }
+
+            /// SIGTERM, and its exit status; an error if it needs longer than it may.
+            pub fn stop(&mut self) -> Result<ExitStatus> {
+                self.server.process.stop(STOP)
+            }
+
+            /// SIGKILL.
+            pub fn kill(&mut self) -> Result<ExitStatus> {
+                self.server.process.kill()
+            }
+
+            /// Its data directory.
+            pub fn data_dir(&self) -> PathBuf {
+                self.server.folder.join("data")
+            }
+
+            /// All it has written to its standard output.
+            pub fn stdout(&self) -> String {
+                self.server.said("stdout")
+            }
+
+            /// All it has written to its standard error.
+            pub fn stderr(&self) -> String {
+                self.server.said("stderr")
+            }
+        }
+    };
+}
+
+process_of_server!(Claustrum);
+process_of_server!(Loopback);
+
+impl Server {
+    fn launch(program: PathBuf, own: Vec<String>, node: &Node, options: &Options) -> Result<Self> {
+        let folder = Folder::new("server")?;
+        let mut arguments = vec![
+            "--data-dir".to_owned(),
+            folder.join("data").display().to_string(),
+            "--network".to_owned(),
+            "regtest".to_owned(),
+            "--node-dir".to_owned(),
+            node.data_dir().display().to_string(),
+            "--node-rpc".to_owned(),
+            node.rpc_address(),
+            "--node-cookie".to_owned(),
+            node.cookie().display().to_string(),
+        ];
+        arguments.extend(own);
+        arguments.extend(options.extra.iter().cloned());
+        let trace = options.trace.clone();
+        let process = spawn(&program, &arguments, trace.as_deref(), &folder)?;
+        Ok(Self {
+            process,
+            program,
+            arguments,
+            trace,
+            folder,
+        })
+    }
+
+    fn start_again(&mut self) -> Result<()> {
+        anyhow::ensure!(self.process.ended()?.is_some(), "the server still runs");
+        self.process = spawn(
+            &self.program,
+            &self.arguments,
+            self.trace.as_deref(),
+            &self.folder,
+        )?;
+        Ok(())
+    }
+
+    fn ensure_it_runs(&mut self) -> Result<()> {
+        let ended = self.process.ended()?;
+        anyhow::ensure!(
+            ended.is_none(),
+            "the server has ended, {ended:?}: {}",
+            self.said("stderr")
+        );
+        Ok(())
+    }
+
+    fn said(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.join(name)).unwrap_or_default()
+    }
+}
+
+fn spawn(
+    program: &Path,
+    arguments: &[String],
+    trace: Option<&Path>,
+    folder: &Folder,
+) -> Result<Process> {
+    let mut command = match trace {
+        Some(file) => {
+            // With a file for its output strace lets the signals that end a program pass to the program.
+            let mut command = bare(&Program::Strace.path()?);
+            command.args(["-f", "-o"]).arg(file).arg(program);
+            command
+        }
+        None => bare(program),
+    };
+    let file = |name| {
+        File::options()
+            .create(true)
+            .append(true)
+            .open(folder.join(name))
+    };
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(file("stdout")?)
+        .stderr(file("stderr")?);
+    Process::start("the server", &mut command)
+}
+
+/// A command without the settings that whoever runs the tests may have in the environment.
+fn bare(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CLAUSTRUM_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Built beside the program that runs now, be it a test, a benchmark or another example.
+fn loopback_program() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let beside = own
+        .ancestors()
+        .map(|folder| folder.join("examples/loopback"))
+        .find(|path| path.is_file());
+    beside.with_context(|| {
+        format!(
+            "no examples/loopback beside {}: run `cargo build --examples`",
+            own.display()
+        )
+    })
+}
+
+fn ping(line: &mut Line) -> Result<()> {
+    line.call("server.ping", json!([]))?;
+    Ok(())
+}
+
+/// The first onion address in a text.
+fn onion_address(text: &str) -> Option<String> {
+    let (before, _) = text.split_once(".onion")?;
+    let name = before.rsplit(|c: char| !c.is_ascii_alphanumeric()).next()?;
+    (name.len() == 56).then(|| format!("{name}.onion"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::onion_address;
+
+    #[test]
+    fn an_onion_address_is_found_wherever_it_stands() {
+        let address = format!("{}.onion", "a2".repeat(28));
+        for text in [
+            format!("{address}:50001:t\n"),
+            format!("tor: tcp://{address}:50001"),
+            address.clone(),
+        ] {
+            assert_eq!(onion_address(&text), Some(address.clone()));
+        }
+        assert_eq!(onion_address("short.onion"), None);
+        assert_eq!(onion_address("none"), None);
+    }
+}

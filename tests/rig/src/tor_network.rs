@@ -1,0 +1,171 @@
+//! A private Tor network of C Tor processes on loopback: one authority that is a relay too, seven relays of which
+//! three are exits, a client with a SOCKS port, and onion services on demand.
+
+mod identity;
+mod launch;
+mod torrc;
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::guard::Folder;
+use crate::process::Process;
+use crate::socks;
+use launch::{Authority, Plan, RELAYS, Running, log, spawn};
+
+/// The port of an onion service, as of the server under test.
+pub const ONION_PORT: u16 = 50001;
+/// Seconds between the first votes, by attempt. Relays have four seconds less to publish themselves before the first
+/// vote, which a busy machine may need.
+const VOTING_SECONDS: [u64; 3] = [5, 10, 20];
+const PUBLISHED: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(100);
+
+/// A running network; ends with its value.
+#[derive(Debug)]
+pub struct TorNetwork {
+    /// The authority first, then the relays.
+    relays: Mutex<Vec<Process>>,
+    client: Mutex<Process>,
+    services: Mutex<Vec<Process>>,
+    socks_port: u16,
+    authority: Authority,
+    folder: Folder,
+}
+
+impl TorNetwork {
+    /// The one network of this process, started when it is first asked for.
+    pub fn shared() -> Result<&'static Self> {
+        static SHARED: OnceLock<Result<TorNetwork, String>> = OnceLock::new();
+        SHARED
+            .get_or_init(|| Self::start().map_err(|error| format!("{error:#}")))
+            .as_ref()
+            .map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
+    /// Starts a network; returns when its consensus lists every relay and the client has bootstrapped.
+    pub fn start() -> Result<Self> {
+        for voting_seconds in VOTING_SECONDS {
+            let plan = Plan::make(voting_seconds)?;
+            let Some(Running { relays, client }) = plan.launch()? else {
+                continue;
+            };
+            return Ok(Self {
+                relays: Mutex::new(relays),
+                client: Mutex::new(client),
+                services: Mutex::default(),
+                socks_port: plan.socks_port,
+                authority: plan.authority,
+                folder: plan.folder,
+            });
+        }
+        anyhow::bail!(
+            "no Tor network: on this machine relays need longer than {VOTING_SECONDS:?} s to publish themselves"
+        )
+    }
+
+    /// The SOCKS port of the C Tor client; each user name has circuits of its own.
+    pub fn socks_port(&self) -> u16 {
+        self.socks_port
+    }
+
+    /// A file with the part of Arti's configuration that makes it use this network.
+    pub fn arti_config(&self) -> PathBuf {
+        self.folder.join("arti.toml")
+    }
+
+    /// What the C Tor client has logged so far.
+    pub fn client_log(&self) -> String {
+        log(&self.folder.join("client"))
+    }
+
+    /// The ports that the authority and the relays listen on: all that a Tor client on this network connects to.
+    pub fn relay_ports(&self) -> Result<Vec<u16>> {
+        let mut found = vec![self.authority.or_port, self.authority.directory_port];
+        for number in 1..=RELAYS {
+            let text = fs::read_to_string(self.folder.join(&format!("relay{number}/torrc")))?;
+            let port = text
+                .lines()
+                .find_map(|line| line.strip_prefix("ORPort 127.0.0.1:"));
+            found.push(port.context("a relay without a port")?.parse()?);
+        }
+        Ok(found)
+    }
+
+    /// Puts a C Tor onion service, a process of its own, in front of `127.0.0.1:port`; its address, once it answers.
+    ///
+    /// Something must listen there already: being reachable is tried by connecting.
+    pub fn add_onion_service(&self, port: u16) -> Result<String> {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = format!("service{}", services.len());
+        let folder = self.folder.join(&name);
+        fs::create_dir(&folder)?;
+        fs::write(
+            folder.join("torrc"),
+            torrc::onion_service(&folder, port, &self.authority),
+        )?;
+        services.push(spawn(&name, &folder)?);
+        drop(services);
+        let deadline = Instant::now() + PUBLISHED;
+        let hostname = loop {
+            match fs::read_to_string(folder.join("service/hostname")) {
+                Ok(text) => break text.trim().to_owned(),
+                Err(_) if Instant::now() < deadline => std::thread::sleep(POLL),
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("no onion service: {}", log(&folder)));
+                }
+            }
+        };
+        socks::connect_within(PUBLISHED, self.socks_port, &name, &hostname, ONION_PORT)
+            .with_context(|| format!("an onion service that is not reached: {}", log(&folder)))?;
+        Ok(hostname)
+    }
+
+    /// Does something to a relay's process: pause, resume, kill it. Number 0 is the authority, 1 to 3 are exits.
+    pub fn relay<T>(&self, number: usize, act: impl FnOnce(&mut Process) -> T) -> Result<T> {
+        let mut relays = self.relays.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(act(relays
+            .get_mut(number)
+            .with_context(|| format!("there is no relay {number}"))?))
+    }
+
+    /// How many relays the network has, the authority among them.
+    pub fn relay_count(&self) -> usize {
+        RELAYS + 1
+    }
+}
+
+impl Drop for TorNetwork {
+    /// All at once: one after the other would take ten times as long.
+    fn drop(&mut self) {
+        for processes in [&mut self.relays, &mut self.services] {
+            processes
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter()
+                .for_each(Process::terminate);
+        }
+        self.client
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .terminate();
+    }
+}
+
+/// A server that sends back what it gets, for tests of the network itself; ends with this process. Its port.
+pub fn start_echo() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
+        }
+    });
+    Ok(port)
+}

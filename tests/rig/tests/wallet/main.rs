@@ -1,0 +1,119 @@
+//! The wallet's program, against a stand-in for a server.
+
+mod stand_in;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use rig::node::{Node, Options};
+use rig::socks::Line;
+use rig::tor_network::TorNetwork;
+use rig::wallet::{Wallet, Way};
+use serde_json::json;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn node() -> Result<Arc<Node>> {
+    Ok(Arc::new(Node::start_funded(&Options {
+        txindex: true,
+        extra: Vec::new(),
+    })?))
+}
+
+#[test]
+fn a_visit_through_tor_sees_a_payment_come_and_confirm() -> Result<()> {
+    let node = node()?;
+    let network = TorNetwork::shared()?;
+    let onion_address = network.add_onion_service(stand_in::start(Arc::clone(&node))?)?;
+    let way = Way::Tor {
+        socks_port: network.socks_port(),
+        user: "visit".to_owned(),
+        onion_address,
+    };
+    let there = node.new_address()?;
+    let script = node.script(&there)?;
+    let expected = [
+        "--expect-confirmed",
+        "70000",
+        "--expect-unconfirmed",
+        "0",
+        "--expect-history",
+        "1",
+    ];
+    let arguments = [&["--script", &script, "--watch", "2"][..], &expected].concat();
+    let mut wallet = Wallet::start("visit", &way, &arguments)?;
+
+    assert_eq!(wallet.step("version", LIMIT)?["protocol"], "1.4");
+    assert_eq!(wallet.step("tip", LIMIT)?["hash"], node.block_hash(110)?);
+    assert_eq!(wallet.step("history", LIMIT)?["entries"], json!([]));
+    wallet.step("watching", LIMIT)?;
+    let txid = node.pay(&there, 70_000)?;
+    assert_eq!(wallet.step("balance", LIMIT)?["unconfirmed"], 70_000);
+    let seen = wallet.step("history", LIMIT)?;
+    assert_eq!(
+        (&seen["entries"][0][0], &seen["entries"][0][1]),
+        (&json!(txid), &json!(0))
+    );
+    assert_eq!(seen["status_holds"], true);
+    node.mine(1)?;
+    let proof = wallet.step("proof", LIMIT)?;
+    assert_eq!(
+        proof,
+        json!({ "step": "proof", "txid": txid, "height": 111, "verified": true })
+    );
+    assert_eq!(wallet.finish(LIMIT)?, [json!({ "step": "done" })]);
+
+    let told = Wallet::run("ping", &way, &["--count", "5"], LIMIT)?;
+    assert_eq!(told[0]["milliseconds"].as_array().map(Vec::len), Some(5));
+    let told = Wallet::run("burst", &way, &["--n", "8"], LIMIT)?;
+    assert_eq!(told[0]["milliseconds"].as_array().map(Vec::len), Some(8));
+    Ok(())
+}
+
+#[test]
+fn a_wallet_that_sees_something_else_fails() -> Result<()> {
+    let node = node()?;
+    let way = Way::Loopback {
+        port: stand_in::start(Arc::clone(&node))?,
+    };
+    let script = node.script(&node.new_address()?)?;
+    Wallet::run(
+        "visit",
+        &way,
+        &["--script", &script, "--expect-history", "0"],
+        LIMIT,
+    )?;
+    for expected in [
+        "--expect-history",
+        "--expect-confirmed",
+        "--expect-unconfirmed",
+    ] {
+        let failed = Wallet::run("visit", &way, &["--script", &script, expected, "1"], LIMIT);
+        assert!(
+            failed.unwrap_err().to_string().contains("expected 1"),
+            "{expected}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn lines_of_json_are_asked_and_answered() -> Result<()> {
+    let node = node()?;
+    let port = stand_in::start(Arc::clone(&node))?;
+    let mut line = Line::new(std::net::TcpStream::connect(("127.0.0.1", port))?);
+    let there = node.new_address()?;
+    let hash = rig::oracle::script_hash(&node.script(&there)?)?;
+    assert!(
+        line.call("blockchain.scripthash.subscribe", json!([hash]))?
+            .is_null()
+    );
+    assert_eq!(line.request("no.such", json!([]))?["error"]["code"], 1);
+    assert!(line.call("no.such", json!([])).is_err());
+    node.pay(&there, 5_000)?;
+    line.call("server.ping", json!([]))?;
+    assert_eq!(line.notification(LIMIT)?["params"][0], hash);
+    assert!(line.read(Duration::from_millis(100)).is_err());
+    Ok(())
+}
