@@ -20,5 +20,6 @@ pub(crate) fn network() -> &'static TorNetwork {
 /// A server beside the shared node, reachable through the shared network.
 pub(crate) fn server() -> &'static Claustrum {
     static SERVER: OnceLock<Claustrum> = OnceLock::new();
-    SERVER.get_or_init(|| Claustrum::start(node(), network(), &Options::default()).expect("a server"))
+    SERVER
+        .get_or_init(|| Claustrum::start(node(), network(), &Options::default()).expect("a server"))
 }
