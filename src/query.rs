@@ -162,8 +162,7 @@ pub enum Query {
     Unspent(ScriptHash),
 }
 
-/// An answer, still free of the protocol's shapes.
-#[derive(Debug)]
+/// An answer, still free of the protocol's shapes. It tells what was asked, so it cannot be printed.
 pub enum Answer {
     /// In satoshi; `unconfirmed` is relative to `confirmed` and may be negative.
     Balance {
@@ -219,7 +218,6 @@ pub enum Answer {
 }
 
 /// A header's place in the Merkle tree over all header hashes up to a checkpoint.
-#[derive(Debug)]
 pub struct HeaderProof {
     /// Siblings, deepest first.
     pub branch: Vec<[u8; 32]>,
@@ -228,7 +226,7 @@ pub struct HeaderProof {
 }
 
 /// One transaction of a history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HistoryRow {
     /// The transaction.
     pub txid: Txid,
@@ -239,7 +237,7 @@ pub struct HistoryRow {
 }
 
 /// One unspent output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct UnspentRow {
     /// The transaction that created it.
     pub txid: Txid,
@@ -341,4 +339,15 @@ fn ready(view: &View) -> Result<&View, Error> {
         Readiness::CatchingUp { indexed, target } => Err(Error::CatchingUp { indexed, target }),
         Readiness::Stale => Err(Error::Stale),
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::{Debug, Display};
+
+    use super::{Answer, HistoryRow, UnspentRow};
+
+    static_assertions::assert_not_impl_any!(Answer: Debug, Display, serde::Serialize);
+    static_assertions::assert_not_impl_any!(HistoryRow: Debug, Display, serde::Serialize);
+    static_assertions::assert_not_impl_any!(UnspentRow: Debug, Display, serde::Serialize);
 }

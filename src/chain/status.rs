@@ -29,7 +29,7 @@ impl EntryHeight {
 }
 
 /// One transaction of a script's history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HistoryEntry {
     /// The transaction.
     pub txid: Txid,
