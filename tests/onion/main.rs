@@ -1,5 +1,7 @@
 //! The release binary behind its real onion service, on a private Tor network, beside a real node.
 
+#![cfg(test)]
+
 mod cli;
 mod door;
 mod fixture;
