@@ -27,8 +27,7 @@ const INTRODUCTION_POINTS: u8 = 3;
 const INTRODUCTION_RATE: (u32, u32) = (25, 200);
 
 /// Where Arti itself closes the circuit; it must be above
-/// [`STREAMS_PER_CIRCUIT_MAX`](crate::circuit::STREAMS_PER_CIRCUIT_MAX), where we refuse single
-/// streams.
+/// the number at which `circuit` refuses single streams.
 const CIRCUIT_CLOSING_STREAMS: u32 = 64;
 
 /// What a [`Tor`](crate::Tor) client needs to know.
