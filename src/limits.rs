@@ -12,6 +12,8 @@ pub const LARGE_LINES_MAX: usize = 4;
 pub const READ_BYTES: usize = 4096;
 /// Arguments of one request; the longest list that the protocol knows has three.
 pub const PARAMS_MAX: usize = 16;
+/// The id of a request, as JSON; wallets send small numbers.
+pub const ID_BYTES_MAX: usize = 256;
 /// Requests in one batch; BlueWallet sends 200, Liana 200, Sparrow 100.
 pub const BATCH_ITEMS_MAX: usize = 350;
 /// Requests of one session that are worked on at a time; beyond it reading pauses.
@@ -48,8 +50,6 @@ pub const LINE_BYTES_PER_SECOND_MIN: usize = 4 * 1024;
 pub const NO_DRAIN_MAX: Duration = Duration::from_secs(90);
 /// A request is answered within this time, if need be with an error.
 pub const REQUEST_MAX: Duration = Duration::from_secs(30);
-/// Requests of all sessions together that wait for the node; the rest of its RPC threads is for the index.
-pub const NODE_READS_MAX: usize = 3;
 /// Transactions of all sessions together that are being handed on.
 pub const BROADCASTS_MAX: usize = 2;
 /// A status that could not be computed is tried again after this time, or with the next view.
@@ -90,7 +90,7 @@ pub const NODE_TURN_MAX: Duration = Duration::from_secs(8);
 pub const NODE_BLOCKS_CALL_MAX: Duration = Duration::from_secs(60);
 /// Connecting alone; on the same machine or network it takes milliseconds.
 pub const NODE_CONNECT_MAX: Duration = Duration::from_secs(5);
-/// Calls at a time on behalf of clients, so that they leave the node's 16 threads to others.
+/// Calls of the node at a time on behalf of all clients, so that they leave its 16 threads to others.
 pub const NODE_CLIENT_CALLS_MAX: usize = 3;
 /// Calls in one JSON-RPC batch whose answers are small.
 pub const NODE_BATCH_ITEMS_MAX: usize = 2_000;

@@ -311,17 +311,17 @@ pub fn answer(view: &View, node: &dyn NodeReader, query: &Query) -> Result<Answe
             .map(Answer::Fee)
             .map_err(silent),
         Query::FeeHistogram => Ok(Answer::FeeHistogram(ready(view)?.mempool.fee_histogram())),
-        Query::Header { height, checkpoint } => chain::header(view, *height, *checkpoint),
+        Query::Header { height, checkpoint } => chain::header(fresh(view)?, *height, *checkpoint),
         Query::Headers {
             start,
             count,
             checkpoint,
-        } => chain::headers(view, *start, *count, *checkpoint),
+        } => chain::headers(fresh(view)?, *start, *count, *checkpoint),
         Query::History(script_hash) => history::history(ready(view)?, script_hash),
         Query::MempoolFees => node.mempool_fees().map(Answer::MempoolFees).map_err(silent),
         Query::Merkle { txid, height } => chain::merkle(ready(view)?, txid, *height),
         Query::Status(script_hash) => history::status(ready(view)?, script_hash),
-        Query::Tip => chain::tip(view),
+        Query::Tip => chain::tip(fresh(view)?),
         Query::Transaction(txid) => chain::transaction(ready(view)?, node, txid),
         Query::Unconfirmed(script_hash) => Ok(history::unconfirmed(ready(view)?, script_hash)),
         Query::Unspent(script_hash) => history::unspent(ready(view)?, node, script_hash),
@@ -330,6 +330,14 @@ pub fn answer(view: &View, node: &dyn NodeReader, query: &Query) -> Result<Answe
 
 fn silent(_: NodeSilent) -> Error {
     Error::Node
+}
+
+/// The view, if it may be asked about headers: also while the index is built, but not when it is stale.
+fn fresh(view: &View) -> Result<&View, Error> {
+    match view.readiness {
+        Readiness::Ready | Readiness::CatchingUp { .. } => Ok(view),
+        Readiness::Stale => Err(Error::Stale),
+    }
 }
 
 /// The view, if it may be asked about scripts and transactions.

@@ -258,6 +258,7 @@ impl<'a> Features<'a> {
 mod tests {
     use super::*;
     use crate::chain::Network;
+    use proptest::prelude::*;
 
     const SCRIPT: &str = "8b01df4e368ea28f8dc0423bcf7a4923e3a12d307c875e47a0cfbf90b5c39161";
 
@@ -349,6 +350,31 @@ mod tests {
             let heard = say(&mut conversation(), &line);
             assert!(heard.close, "{asked}");
             assert!(sent(heard).contains("unsupported protocol version"));
+        }
+    }
+
+    proptest! {
+        /// Nothing that a client says comes back but its id, and nothing makes us fail.
+        #[test]
+        fn what_is_said_is_not_echoed(
+            name in prop_oneof![Just("server.version"), Just("server.ping"), Just("blockchain.estimatefee"), Just("blockchain.transaction.get"), Just("CANARYCANARY")],
+            params in prop_oneof![
+                Just(r#"["CANARYCANARY"]"#), Just(r#"{"CANARYCANARY":1}"#), Just(r#""CANARYCANARY""#),
+                Just(r#"["x",["CANARYCANARY","1.4"]]"#), Just(r#"[2,"CANARYCANARY"]"#), Just("[]"),
+            ],
+            cut in 0..200_usize,
+        ) {
+            let line = format!(r#"{{"id":1,"method":"{name}","params":{params},"CANARYCANARY":"CANARYCANARY"}}"#);
+            let whole = sent(say(&mut conversation(), &line));
+            prop_assert!(!whole.contains("CANARY") && whole.contains("\"id\":1,"), "{}", whole);
+            let part: String = line.chars().take(cut).collect();
+            prop_assert!(!sent(say(&mut conversation(), &part)).contains("CANARY"));
+        }
+
+        #[test]
+        fn any_bytes_get_an_answer(line in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let heard = conversation().hear(&line, Readiness::Ready);
+            prop_assert!(!sent(heard).is_empty());
         }
     }
 

@@ -75,8 +75,21 @@ fn member(raw: &RawValue) -> Member<'_> {
     if !raw.get().starts_with('{') {
         return Err(Invalid { id: None });
     }
-    serde_json::from_str(raw.get())
-        .map_err(|_not_a_request| serde_json::from_str(raw.get()).unwrap_or(Invalid { id: None }))
+    let Ok(request) = serde_json::from_str::<Request<'_>>(raw.get()) else {
+        let invalid: Invalid<'_> = serde_json::from_str(raw.get()).unwrap_or(Invalid { id: None });
+        return Err(Invalid {
+            id: invalid.id.filter(|id| is_short(id)),
+        });
+    };
+    if request.id.is_some_and(|id| !is_short(id)) {
+        return Err(Invalid { id: None });
+    }
+    Ok(request)
+}
+
+/// An id is held until its request is answered, and comes back with the answer.
+fn is_short(id: &RawValue) -> bool {
+    id.get().len() <= limits::ID_BYTES_MAX
 }
 
 /// Tells `null` from nothing, as an `Option` alone does not.
@@ -177,6 +190,15 @@ mod tests {
     }
 
     #[test]
+    fn an_id_that_is_too_long_is_not_echoed() {
+        let line = |bytes: usize| format!("{{\"id\":{},\"method\":\"m\"}}", "7".repeat(bytes));
+        assert!(request(&line(limits::ID_BYTES_MAX)).id.is_some());
+        let over = line(limits::ID_BYTES_MAX + 1);
+        assert!(invalid(&over).id.is_none());
+        assert!(invalid(&over.replace("\"m\"", "5")).id.is_none());
+    }
+
+    #[test]
     fn what_is_not_json_is_told_so() {
         let lines: [&[u8]; 9] = [
             b"",
@@ -222,8 +244,7 @@ mod tests {
         let deep = "[".repeat(100_000);
         assert_eq!(fault(deep.as_bytes()), Some(WireError::Parse));
         let closed = format!("{deep}{}", "]".repeat(100_000));
-        let line =
-            format!("{{\"id\":{closed},\"method\":\"m\",\"params\":{closed},\"x\":{closed}}}");
+        let line = format!("{{\"id\":1,\"method\":\"m\",\"params\":{closed},\"x\":{closed}}}");
         assert_eq!(request(&line).params.unwrap().get(), closed);
         let objects = format!("{}1{}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
         assert!(invalid(&objects).id.is_none());

@@ -59,7 +59,7 @@ impl Reply {
         self.bytes.extend_from_slice(text.as_bytes());
     }
 
-    /// The whole line with its end; empty when nothing was added.
+    /// The whole line with its end.
     pub(super) fn into_line(mut self) -> Vec<u8> {
         if self.batch {
             self.bytes.push(b']');

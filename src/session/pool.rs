@@ -21,7 +21,7 @@ impl ReadPool {
     pub fn new(index_threads: usize) -> Self {
         Self {
             index: Arc::new(Semaphore::new(index_threads)),
-            node: Arc::new(Semaphore::new(limits::NODE_READS_MAX)),
+            node: Arc::new(Semaphore::new(limits::NODE_CLIENT_CALLS_MAX)),
             broadcast: Arc::new(Semaphore::new(limits::BROADCASTS_MAX)),
         }
     }

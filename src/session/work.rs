@@ -114,3 +114,81 @@ impl Source for OneView<'_> {
             .map_err(WireError::Refused)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broadcast::NotReady;
+    use crate::chain::Network;
+    use crate::electrum::{Conversation, Identity, Next};
+    use crate::query::{FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent, Readiness};
+    use crate::session::ReadPool;
+    use bitcoin::BlockHash;
+    use tokio::sync::watch;
+
+    struct NoNode;
+
+    impl NodeReader for NoNode {
+        fn raw_transaction(
+            &self,
+            _: &Txid,
+            _: Option<&BlockHash>,
+        ) -> Result<Option<Vec<u8>>, NodeSilent> {
+            Err(NodeSilent)
+        }
+        fn estimate_fee(&self, _: u16, _: Option<FeeMode>) -> Result<Option<FeeRate>, NodeSilent> {
+            Err(NodeSilent)
+        }
+        fn mempool_fees(&self) -> Result<MempoolFees, NodeSilent> {
+            Err(NodeSilent)
+        }
+    }
+
+    /// A batch whose reply is large, because all its members are errors with long ids.
+    fn large(conversation: &mut Conversation) -> Pending {
+        let id = "7".repeat(limits::ID_BYTES_MAX);
+        let member = format!("{{\"id\":{id},\"method\":\"blockchain.headers.subscribe\"}}");
+        let line = format!("[{}]", vec![member; 100].join(","));
+        match conversation.hear(line.as_bytes(), Readiness::Ready).next {
+            Next::Work(exchange) => Pending {
+                exchange,
+                bytes: line.len(),
+                large_line: None,
+            },
+            Next::Nothing | Next::Send(_) => panic!("no work"),
+        }
+    }
+
+    async fn answered(services: &Arc<Services>, pending: Pending) -> (String, bool) {
+        match answer(Arc::clone(services), pending).await {
+            Done::Exchange(finished, room) => {
+                (String::from_utf8(finished.line).unwrap(), room.is_some())
+            }
+            Done::Refresh(_) => panic!("a refresh"),
+        }
+    }
+
+    #[tokio::test]
+    async fn large_replies_need_room_that_all_sessions_share() {
+        let services = Arc::new(Services::new(
+            watch::channel(None).1,
+            Arc::new(NoNode),
+            Arc::new(NotReady),
+            ReadPool::new(1),
+            Identity::of(Network::Regtest),
+            limits::REPLY_BYTES_MAX,
+        ));
+        let mut conversation = Conversation::new(Arc::clone(&services.identity));
+        let before = services.outbound_room.available_permits();
+        let (line, room) = answered(&services, large(&mut conversation)).await;
+        assert!(room && line.len() > limits::LARGE_REPLY_BYTES);
+        assert!(line.contains("being built"));
+        // Given back with the reply.
+        assert_eq!(services.outbound_room.available_permits(), before);
+
+        let all = u32::try_from(before).unwrap();
+        let _taken = services.outbound_room.acquire_many(all).await.unwrap();
+        let (line, room) = answered(&services, large(&mut conversation)).await;
+        assert!(!room && line.contains("too much to do"));
+    }
+}

@@ -9,7 +9,7 @@ use claustrum::session::EndReason;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 
-use crate::client::{Client, STREAM_BYTES, empty_services};
+use crate::client::{Client, STREAM_BYTES, nothing_indexed};
 
 const PING: &str = r#"{"id":1,"method":"server.ping"}"#;
 const PONG: &str = r#"{"jsonrpc":"2.0","id":1,"result":null}"#;
@@ -24,7 +24,7 @@ fn long_ping(bytes: usize) -> String {
 
 #[tokio::test]
 async fn a_giant_line_is_an_error_and_an_end() {
-    let mut client = Client::connect(&empty_services());
+    let mut client = Client::connect(&nothing_indexed());
     assert_eq!(client.ask(&long_ping(limits::LINE_BYTES_MAX)).await, PONG);
     client
         .send(&vec![b'x'; limits::LINE_BYTES_MAX + 2 * STREAM_BYTES])
@@ -37,7 +37,7 @@ async fn a_giant_line_is_an_error_and_an_end() {
 
 #[tokio::test(start_paused = true)]
 async fn silence_ends_a_session_in_its_time() {
-    let services = empty_services();
+    let services = nothing_indexed();
     let started = Instant::now();
     let nothing = Client::connect(&services);
     assert_eq!(nothing.ended().await, EndReason::NoFirstLine);
@@ -64,7 +64,7 @@ async fn silence_ends_a_session_in_its_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_trickle_of_bytes_buys_no_time() {
-    let mut client = Client::connect(&empty_services());
+    let mut client = Client::connect(&nothing_indexed());
     assert_eq!(client.ask(PING).await, PONG);
     let started = Instant::now();
     while client.writer.write_all(b" ").await.is_ok() {
@@ -77,7 +77,7 @@ async fn a_trickle_of_bytes_buys_no_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_but_steady_long_line_is_heard() {
-    let mut client = Client::connect(&empty_services());
+    let mut client = Client::connect(&nothing_indexed());
     assert_eq!(client.ask(PING).await, PONG);
     let line = long_ping(400_000) + "\n";
     for piece in line
@@ -92,7 +92,7 @@ async fn a_slow_but_steady_long_line_is_heard() {
 
 #[tokio::test(start_paused = true)]
 async fn long_lines_wait_for_each_other() {
-    let services = empty_services();
+    let services = nothing_indexed();
     let begun = vec![b' '; 2 * limits::LINE_BYTES_FREE];
     let mut holders = Vec::new();
     for _ in 0..limits::LARGE_LINES_MAX {
@@ -116,7 +116,7 @@ async fn long_lines_wait_for_each_other() {
 
 #[tokio::test]
 async fn bytes_that_are_no_text_are_a_parse_error() {
-    let mut client = Client::connect(&empty_services());
+    let mut client = Client::connect(&nothing_indexed());
     for line in [
         &b"\xff\xfe"[..],
         b"\0\0\0",
@@ -137,23 +137,22 @@ async fn bytes_that_are_no_text_are_a_parse_error() {
 
 #[tokio::test]
 async fn nesting_is_harmless() {
-    let mut client = Client::connect(&empty_services());
+    let mut client = Client::connect(&nothing_indexed());
     let deep = "[".repeat(100_000);
     assert_eq!(client.ask(&deep).await, PARSE_ERROR);
     let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let params = format!(r#"{{"id":1,"method":"server.ping","params":{nested}}}"#);
     assert!(client.ask(&params).await.contains("-32602"));
     let id = format!(r#"{{"id":{nested},"method":"server.ping"}}"#);
-    let told = client.ask(&id).await;
     assert_eq!(
-        told,
-        format!(r#"{{"jsonrpc":"2.0","id":{nested},"result":null}}"#)
+        client.ask(&id).await,
+        r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"invalid request"}}"#
     );
 }
 
 #[tokio::test]
 async fn a_batch_beyond_the_limit_is_refused_as_a_whole() {
-    let mut client = Client::connect(&empty_services());
+    let mut client = Client::connect(&nothing_indexed());
     let batch = |count: usize| format!("[{}]", vec![PING; count].join(","));
     let told = client.ask(&batch(limits::BATCH_ITEMS_MAX)).await;
     assert_eq!(told.matches(PONG).count(), limits::BATCH_ITEMS_MAX);
@@ -167,7 +166,7 @@ async fn a_batch_beyond_the_limit_is_refused_as_a_whole() {
 
 #[tokio::test]
 async fn faults_are_forgiven_up_to_a_number() {
-    let services = empty_services();
+    let services = nothing_indexed();
     let mut client = Client::connect(&services);
     for _ in 0..limits::PROTOCOL_ERRORS_PER_MINUTE_MAX {
         assert_eq!(client.ask("x").await, PARSE_ERROR);
@@ -184,7 +183,7 @@ async fn faults_are_forgiven_up_to_a_number() {
 
 #[tokio::test(start_paused = true)]
 async fn faults_are_forgotten_after_a_minute() {
-    let mut client = Client::connect(&empty_services());
+    let mut client = Client::connect(&nothing_indexed());
     for _ in 0..3 {
         for _ in 0..limits::PROTOCOL_ERRORS_PER_MINUTE_MAX {
             assert_eq!(client.ask("x").await, PARSE_ERROR);
@@ -196,7 +195,7 @@ async fn faults_are_forgotten_after_a_minute() {
 
 #[tokio::test]
 async fn a_flood_of_empty_lines_ends() {
-    let mut client = Client::connect(&empty_services());
+    let mut client = Client::connect(&nothing_indexed());
     client.send(&vec![b'\n'; 1_000_000]).await;
     let mut told = 0;
     while client.line().await.is_some() {
@@ -208,7 +207,7 @@ async fn a_flood_of_empty_lines_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn who_never_reads_costs_only_itself() {
-    let services = empty_services();
+    let services = nothing_indexed();
     let mut deaf = Client::connect(&services);
     let mut other = Client::connect(&services);
     let started = Instant::now();
@@ -244,7 +243,7 @@ async fn who_never_reads_costs_only_itself() {
 
 #[tokio::test]
 async fn what_was_asked_before_the_sending_side_ended_is_answered() {
-    let mut client = Client::connect(&empty_services());
+    let mut client = Client::connect(&nothing_indexed());
     let mut lines = String::new();
     for id in 0..100 {
         writeln!(
@@ -265,7 +264,7 @@ async fn what_was_asked_before_the_sending_side_ended_is_answered() {
 
 #[tokio::test]
 async fn a_cancelled_session_ends() {
-    let services = empty_services();
+    let services = nothing_indexed();
     let mut client = Client::connect(&services);
     assert_eq!(client.ask(PING).await, PONG);
     assert_eq!(services.counters.sessions_open(), 1);

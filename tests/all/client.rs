@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitcoin::{BlockHash, Txid};
-use claustrum::broadcast::{Broadcaster, Refusal};
+use claustrum::broadcast::NotReady;
 use claustrum::chain::Network;
 use claustrum::electrum::Identity;
 use claustrum::limits;
-use claustrum::query::{FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent, View};
-use claustrum::redact::RawTransaction;
+use claustrum::query::{NodeReader, View};
 use claustrum::session::{EndReason, ReadPool, Services, serve};
 use tokio::io::{
     AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, ReadHalf, WriteHalf,
@@ -18,42 +16,19 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::fixture::Node;
+
 /// Bytes that a stream holds between the two sides, as a transport's own buffers would.
 pub(crate) const STREAM_BYTES: usize = 16 * 1024;
 
-/// A node that answers nothing.
-struct SilentNode;
-
-impl NodeReader for SilentNode {
-    fn raw_transaction(
-        &self,
-        _: &Txid,
-        _: Option<&BlockHash>,
-    ) -> Result<Option<Vec<u8>>, NodeSilent> {
-        Err(NodeSilent)
-    }
-    fn estimate_fee(&self, _: u16, _: Option<FeeMode>) -> Result<Option<FeeRate>, NodeSilent> {
-        Err(NodeSilent)
-    }
-    fn mempool_fees(&self) -> Result<MempoolFees, NodeSilent> {
-        Err(NodeSilent)
-    }
-}
-
-/// A broadcaster that is never ready.
-struct NotReady;
-
-impl Broadcaster for NotReady {
-    fn broadcast(&self, _: &RawTransaction) -> Result<Txid, Refusal> {
-        Err(Refusal::NotReady)
-    }
-}
-
-/// Services over these views, beside a silent node.
-pub(crate) fn services(views: watch::Receiver<Option<Arc<View>>>) -> Arc<Services> {
+/// Services over these views and this node, which take no transactions.
+pub(crate) fn services(
+    views: watch::Receiver<Option<Arc<View>>>,
+    node: Arc<impl NodeReader + 'static>,
+) -> Arc<Services> {
     Arc::new(Services::new(
         views,
-        Arc::new(SilentNode),
+        node,
         Arc::new(NotReady),
         ReadPool::new(2),
         Identity::of(Network::Regtest),
@@ -62,13 +37,13 @@ pub(crate) fn services(views: watch::Receiver<Option<Arc<View>>>) -> Arc<Service
 }
 
 /// Services of a server that has indexed nothing.
-pub(crate) fn empty_services() -> Arc<Services> {
-    services(watch::channel(None).1)
+pub(crate) fn nothing_indexed() -> Arc<Services> {
+    services(watch::channel(None).1, Arc::new(Node::default()))
 }
 
 /// One client and its session.
 pub(crate) struct Client {
-    reader: BufReader<ReadHalf<DuplexStream>>,
+    pub(crate) reader: BufReader<ReadHalf<DuplexStream>>,
     pub(crate) writer: WriteHalf<DuplexStream>,
     pub(crate) cancel: CancellationToken,
     session: JoinHandle<EndReason>,
@@ -103,7 +78,7 @@ impl Client {
     pub(crate) async fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         let read = self.reader.read_line(&mut line);
-        let read = tokio::time::timeout(Duration::from_secs(600), read).await;
+        let read = tokio::time::timeout(Duration::from_secs(120), read).await;
         match read.expect("no answer").expect("the stream broke") {
             0 => None,
             _ => Some(line.trim_end_matches('\n').to_owned()),

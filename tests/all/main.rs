@@ -3,3 +3,9 @@
 #![cfg(test)]
 
 mod architecture;
+mod bad_input;
+mod client;
+mod fixture;
+mod notifications;
+mod sessions;
+mod transcripts;

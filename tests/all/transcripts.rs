@@ -10,13 +10,39 @@ use std::sync::Arc;
 
 use claustrum::chain::Network;
 use claustrum::electrum::Identity;
+use claustrum::query::{Changes, Readiness};
 use claustrum::session::Services;
 
-use crate::client::{Client, empty_services};
+use crate::client::{Client, nothing_indexed};
+use crate::fixture::Fixture;
 
 #[tokio::test]
 async fn while_nothing_is_indexed() {
-    hold("nothing-indexed", &empty_services()).await;
+    hold("nothing-indexed", &nothing_indexed()).await;
+}
+
+#[tokio::test]
+async fn on_a_chain_of_three_blocks() {
+    let fixture = Fixture::three_blocks();
+    hold("three-blocks", &fixture.services()).await;
+}
+
+#[tokio::test]
+async fn while_the_index_is_being_built() {
+    let fixture = Fixture::three_blocks();
+    let readiness = Readiness::CatchingUp {
+        indexed: 3,
+        target: 12,
+    };
+    fixture.publish(readiness, Changes::default());
+    hold("catching-up", &fixture.services()).await;
+}
+
+#[tokio::test]
+async fn while_the_node_is_silent() {
+    let fixture = Fixture::three_blocks();
+    fixture.publish(Readiness::Stale, Changes::default());
+    hold("stale", &fixture.services()).await;
 }
 
 /// Holds every conversation of a folder.
