@@ -1,6 +1,5 @@
-//! What every script's history, unspent outputs, balance and status are, computed naively from the node's JSON.
-//!
-//! Shares nothing with the server: neither code, nor hash, nor the calls that feed its index.
+//! Every script's history, unspent outputs, balance and status, computed naively from the node's JSON. Shares nothing
+//! with the server: neither code, nor hash, nor the calls that feed its index.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -123,7 +122,7 @@ impl Tally {
             }
             let unspent = Unspent {
                 txid: text(&transaction["txid"])?,
-                vout: number(&output["n"])?,
+                vout: output["n"].as_u64().context("an output without an index")?,
                 height: height.max(0),
                 value: satoshi(&output["value"]).context("an output without a value")?,
             };
@@ -157,7 +156,8 @@ impl Tally {
 
     /// Where an output is in `outputs`; `None` if no history is kept of its script.
     fn at(&self, txid: &Value, vout: &Value) -> Result<Option<usize>> {
-        Ok(self.places.get(&(text(txid)?, number(vout)?)).copied())
+        let vout = vout.as_u64().context("an output without an index")?;
+        Ok(self.places.get(&(text(txid)?, vout)).copied())
     }
 
     fn finish(self) -> Result<Scripts> {
@@ -180,7 +180,9 @@ impl Tally {
             };
             found.confirmed += confirmed;
             found.unconfirmed += unconfirmed;
-            found.unspent.extend((unconfirmed >= 0).then_some(output));
+            if !self.spent.contains_key(&at) {
+                found.unspent.push(output);
+            }
         }
         Ok(scripts)
     }
@@ -190,10 +192,6 @@ impl Tally {
 fn moment(node: &Node) -> Result<(Value, Value)> {
     let tip = node.rpc("getbestblockhash", json!([]))?;
     Ok((tip, node.rpc("getrawmempool", json!([false, true]))?))
-}
-
-fn number(value: &Value) -> Result<u64> {
-    value.as_u64().context("no number where one is due")
 }
 
 fn list(value: &Value) -> Result<&Vec<Value>> {

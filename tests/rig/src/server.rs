@@ -27,6 +27,8 @@ const POLL: Duration = Duration::from_millis(100);
 /// How a server is started.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// Another program than the one that was built last.
+    pub program: Option<PathBuf>,
     /// Arguments after those of the rig, which they override.
     pub extra: Vec<String>,
     /// Lists the system calls of all its threads and children in this file.
@@ -67,7 +69,10 @@ impl Claustrum {
 
     /// Starts it with a new data directory and waits for nothing.
     pub fn launch(node: &Node, network: &TorNetwork, options: &Options) -> Result<Self> {
-        let named = std::env::var_os("CLAUSTRUM_EXE").map(PathBuf::from);
+        let named = options
+            .program
+            .clone()
+            .or_else(|| Some(std::env::var_os("CLAUSTRUM_EXE")?.into()));
         let program = named.unwrap_or_else(|| repository().join("target/release/claustrum"));
         anyhow::ensure!(
             program.is_file(),
@@ -159,8 +164,9 @@ impl Loopback {
     pub fn start(node: &Node, options: &Options) -> Result<Self> {
         let port = ports::free()?;
         let own = vec!["--listen".to_owned(), format!("127.0.0.1:{port}")];
+        let program = options.program.clone().map_or_else(loopback_program, Ok)?;
         let mut loopback = Self {
-            server: Server::launch(loopback_program()?, own, node, options)?,
+            server: Server::launch(program, own, node, options)?,
             port,
         };
         loopback.wait_until_reachable()?;

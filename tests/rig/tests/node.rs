@@ -7,6 +7,16 @@ use rig::reorganise::{Fate, reorganise, rewind};
 use rig::shape::Shape;
 use serde_json::json;
 
+/// Compares with what the node itself says of its unspent outputs.
+fn assert_sums_agree(node: &Node, scripts: &oracle::Scripts) -> Result<()> {
+    let said = node.rpc("gettxoutsetinfo", json!(["none"]))?;
+    let confirmed: u64 = scripts.values().map(|script| script.confirmed).sum();
+    let unspent: usize = scripts.values().map(|script| script.unspent.len()).sum();
+    assert_eq!(rig::node::satoshi(&said["total_amount"]), Some(confirmed));
+    assert_eq!(said["txouts"], unspent);
+    Ok(())
+}
+
 fn status(history: &str) -> String {
     use sha2::Digest as _;
     format!("{:x}", sha2::Sha256::digest(history))
@@ -156,6 +166,7 @@ fn a_shape_holds_what_it_promises() -> Result<()> {
         scripts.len(),
         started.elapsed()
     );
+    assert_sums_agree(&node, &scripts)?;
     let busy = oracle::script_hash(&busy)?;
     assert!(scripts[&busy].history.len() >= 3_000);
     assert!(
@@ -218,6 +229,6 @@ fn a_shape_grows_on_after_a_reorg() -> Result<()> {
         shape.grow(&node, 3)?;
         node.mine(1)?;
     }
-    oracle::scripts(&node)?;
-    Ok(())
+    assert_eq!(node.mempool()?.len(), 0);
+    assert_sums_agree(&node, &oracle::scripts(&node)?)
 }

@@ -31,21 +31,24 @@ fn wait_until(what: &str, holds: impl Fn() -> bool) {
 
 #[test]
 fn a_program_and_its_children_end_with_the_handle_when_a_test_panics() {
-    // Its own child would outlive it: only the group's signal reaches both.
     let mut shell = Command::new("/bin/sh");
-    shell.args([
-        "-c",
-        "trap 'kill $child; exit 0' TERM; sleep 1000 & child=$!; wait",
-    ]);
-    let process = Process::start("a shell", &mut shell).unwrap();
-    let id = process.id();
-    assert!(runs(id));
+    shell
+        .args(["-c", "sleep 1000 & echo $!; wait"])
+        .stdout(Stdio::piped());
+    let mut process = Process::start("a shell", &mut shell).unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let (id, child) = (process.id(), line.trim().parse().unwrap());
+    assert!(runs(id) && runs(child));
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _process = process;
         panic!("as a failed test does");
     }));
     assert!(panicked.is_err());
     assert!(!runs(id));
+    wait_until("the child has ended", || !runs(child));
 }
 
 #[test]

@@ -1,12 +1,14 @@
-//! The wallet's program, against a stand-in for a server.
+//! What reaches a server, against a stand-in for one.
 
 mod stand_in;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use rig::node::{Node, Options};
+use rig::server::{self, Claustrum};
 use rig::socks::Line;
 use rig::tor_network::TorNetwork;
 use rig::wallet::{Wallet, Way};
@@ -68,6 +70,54 @@ fn a_visit_through_tor_sees_a_payment_come_and_confirm() -> Result<()> {
     assert_eq!(told[0]["milliseconds"].as_array().map(Vec::len), Some(5));
     let told = Wallet::run("burst", &way, &["--n", "8"], LIMIT)?;
     assert_eq!(told[0]["milliseconds"].as_array().map(Vec::len), Some(8));
+    Ok(())
+}
+
+#[test]
+fn a_server_is_started_reached_traced_and_ended() -> Result<()> {
+    let node = node()?;
+    let network = TorNetwork::shared()?;
+    let onion_address = network.add_onion_service(stand_in::start(Arc::clone(&node))?)?;
+    let folder = tempfile::tempdir()?;
+    let program = folder.path().join("stand-in");
+    let script = format!(
+        "#!/bin/sh\n\
+         echo \"$@\"\n\
+         [ \"$1\" != address ] || {{ echo 'tor {onion_address}:50001:t'; exit; }}\n\
+         trap 'kill $child; exit 3' TERM\n\
+         sleep 1000 & child=$!\n\
+         wait\n"
+    );
+    std::fs::write(&program, script)?;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    let trace = folder.path().join("trace");
+    let options = server::Options {
+        program: Some(program),
+        extra: vec!["--protocol-max".to_owned(), "1.7".to_owned()],
+        trace: Some(trace.clone()),
+    };
+    let mut claustrum = Claustrum::start(&node, network, &options)?;
+    assert_eq!(claustrum.onion_address()?, onion_address);
+    claustrum
+        .connect(network, "somebody")?
+        .call("server.ping", json!([]))?;
+    let arguments = claustrum.stdout();
+    for expected in [
+        format!("--data-dir {}", claustrum.data_dir().display()),
+        format!("--node-rpc 127.0.0.1:{}", node.rpc_port()),
+        format!("--node-cookie {}", node.cookie().display()),
+        format!("--tor-config {}", network.arti_config().display()),
+        "--network regtest".to_owned(),
+        "--protocol-max 1.7".to_owned(),
+    ] {
+        assert!(arguments.contains(&expected), "{expected}: {arguments}");
+    }
+    assert!(claustrum.start_again(network).is_err());
+    assert_eq!(claustrum.stop()?.code(), Some(3));
+    // The trace goes on to the exit of the program.
+    assert!(std::fs::read_to_string(&trace)?.contains("exit_group(3)"));
+    claustrum.start_again(network)?;
+    assert!(!claustrum.kill()?.success());
     Ok(())
 }
 
