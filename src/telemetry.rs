@@ -105,3 +105,52 @@ impl Visit for Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_introductions_are_counted_wherever_they_are_told() {
+        let counting = LossCount(|target, message| {
+            target == "tor_hsservice::x" && message == "stream was full"
+        });
+        let before = introductions_lost();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(counting), || {
+            tracing::warn!(target: "tor_hsservice::x", "stream was full");
+            tracing::warn!(target: "tor_hsservice::x", cause = "stream was full", "another event");
+            tracing::info!(target: "tor_hsservice::x", "stream was full");
+            tracing::warn!(target: "elsewhere", "stream was full");
+        });
+        assert_eq!(introductions_lost() - before, 1);
+    }
+
+    #[test]
+    fn times_are_rounded_down_to_ten_seconds() {
+        let mut text = String::new();
+        CoarseTime.format_time(&mut Writer::new(&mut text)).unwrap();
+        assert!(
+            text.ends_with("0Z") && text.len() == "2026-11-20T10:59:50Z".len(),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_on_the_list_is_not_told() {
+        let allowed = allowed_targets();
+        let told = |target, level| allowed.would_enable(target, &level);
+        assert!(told("claustrum::sync", Level::INFO) && told("tor_guardmgr", Level::ERROR));
+        assert!(!told("claustrum::session", Level::DEBUG));
+        for target in [
+            "tor_guardmgr",
+            "arti_client",
+            "bitcoincore_rpc",
+            "jsonrpc",
+            "ureq",
+            "redb",
+            "log",
+        ] {
+            assert!(!told(target, Level::WARN), "{target}");
+        }
+    }
+}

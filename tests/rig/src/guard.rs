@@ -24,7 +24,8 @@ while IFS=' ' read -r verb what; do
     esac
 done
 for group in $groups; do kill -s KILL -- "-$group"; done
-[ $# -eq 0 ] || rm -rf -- "$@" || { sleep 1; rm -rf -- "$@"; }
+# A program that is being killed may still write.
+for attempt in 1 2 3 4 5; do rm -rf -- "$@" && break; sleep 1; done
 "#;
 
 /// A folder of this run under the system's folder for temporary files; removed with its value, or by the guard.

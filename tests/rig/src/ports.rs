@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn ports_differ_and_can_be_listened_on() {
-        let ports: Vec<u16> = (0..100).map(|_| free().unwrap()).collect();
+        let ports: Vec<u16> = (0..1_000).map(|_| free().unwrap()).collect();
         assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), ports.len());
         for port in ports {
             TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
