@@ -14,6 +14,7 @@ pub mod server;
 pub mod shape;
 pub mod socks;
 pub mod tor_network;
+pub mod trace;
 pub mod wallet;
 
 mod guard;

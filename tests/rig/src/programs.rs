@@ -54,6 +54,22 @@ pub fn repository() -> &'static Path {
     })
 }
 
+/// A development program of `examples`, built beside the program that runs now, be that a test, a benchmark or another
+/// example.
+pub fn example(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let beside = own
+        .ancestors()
+        .map(|folder| folder.join("examples").join(name))
+        .find(|path| path.is_file());
+    beside.with_context(|| {
+        format!(
+            "no examples/{name} beside {}: run `cargo build --examples`",
+            own.display()
+        )
+    })
+}
+
 /// Runs `tests/rig/setup` once per process; it is fast when nothing is missing.
 fn set_up() -> Result<()> {
     static DONE: OnceLock<Result<(), String>> = OnceLock::new();

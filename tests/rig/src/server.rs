@@ -1,6 +1,7 @@
 //! The server under test, as a process: the product behind its onion service, and the development program that
 //! serves the same sessions on loopback.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -14,9 +15,10 @@ use crate::guard::Folder;
 use crate::node::Node;
 use crate::ports;
 use crate::process::Process;
-use crate::programs::{Program, repository};
+use crate::programs::{example, repository};
 use crate::socks::{self, Line};
 use crate::tor_network::{ONION_PORT, TorNetwork};
+use crate::trace::Trace;
 
 /// Enough for a busy machine; an idle one needs two seconds.
 const REACHABLE: Duration = Duration::from_secs(90);
@@ -31,8 +33,10 @@ pub struct Options {
     pub program: Option<PathBuf>,
     /// Arguments after those of the rig, which they override.
     pub extra: Vec<String>,
-    /// Lists the system calls of all its threads and children in this file.
-    pub trace: Option<PathBuf>,
+    /// Words before its command line, of a program that starts it, such as `env`.
+    pub launcher: Vec<String>,
+    /// Lists system calls of all its threads and children.
+    pub trace: Option<Trace>,
 }
 
 /// What both programs have in common.
@@ -41,7 +45,7 @@ struct Server {
     process: Process,
     program: PathBuf,
     arguments: Vec<String>,
-    trace: Option<PathBuf>,
+    launcher: Vec<OsString>,
     folder: Folder,
 }
 
@@ -164,7 +168,7 @@ impl Loopback {
     pub fn start(node: &Node, options: &Options) -> Result<Self> {
         let port = ports::free()?;
         let own = vec!["--listen".to_owned(), format!("127.0.0.1:{port}")];
-        let program = options.program.clone().map_or_else(loopback_program, Ok)?;
+        let program = options.program.clone().map_or_else(|| example("loopback"), Ok)?;
         let mut loopback = Self {
             server: Server::launch(program, own, node, options)?,
             port,
@@ -268,25 +272,23 @@ impl Server {
         ];
         arguments.extend(own);
         arguments.extend(options.extra.iter().cloned());
-        let trace = options.trace.clone();
-        let process = spawn(&program, &arguments, trace.as_deref(), &folder)?;
+        let mut launcher: Vec<OsString> = options.launcher.iter().map(OsString::from).collect();
+        if let Some(trace) = &options.trace {
+            launcher.extend(trace.words()?);
+        }
+        let process = spawn(&launcher, &program, &arguments, &folder)?;
         Ok(Self {
             process,
             program,
             arguments,
-            trace,
+            launcher,
             folder,
         })
     }
 
     fn start_again(&mut self) -> Result<()> {
         anyhow::ensure!(self.process.ended()?.is_some(), "the server still runs");
-        self.process = spawn(
-            &self.program,
-            &self.arguments,
-            self.trace.as_deref(),
-            &self.folder,
-        )?;
+        self.process = spawn(&self.launcher, &self.program, &self.arguments, &self.folder)?;
         Ok(())
     }
 
@@ -306,19 +308,18 @@ impl Server {
 }
 
 fn spawn(
+    launcher: &[OsString],
     program: &Path,
     arguments: &[String],
-    trace: Option<&Path>,
     folder: &Folder,
 ) -> Result<Process> {
-    let mut command = match trace {
-        Some(file) => {
-            // With a file for its output strace lets the signals that end a program pass to the program.
-            let mut command = bare(&Program::Strace.path()?);
-            command.args(["-f", "-o"]).arg(file).arg(program);
+    let mut command = match launcher {
+        [first, rest @ ..] => {
+            let mut command = bare(first);
+            command.args(rest).arg(program);
             command
         }
-        None => bare(program),
+        [] => bare(program),
     };
     let file = |name| {
         File::options()
@@ -335,7 +336,7 @@ fn spawn(
 }
 
 /// A command without the settings that whoever runs the tests may have in the environment.
-fn bare(program: &Path) -> Command {
+fn bare(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CLAUSTRUM_") {
@@ -343,21 +344,6 @@ fn bare(program: &Path) -> Command {
         }
     }
     command
-}
-
-/// Built beside the program that runs now, be it a test, a benchmark or another example.
-fn loopback_program() -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let beside = own
-        .ancestors()
-        .map(|folder| folder.join("examples/loopback"))
-        .find(|path| path.is_file());
-    beside.with_context(|| {
-        format!(
-            "no examples/loopback beside {}: run `cargo build --examples`",
-            own.display()
-        )
-    })
 }
 
 fn ping(line: &mut Line) -> Result<()> {
