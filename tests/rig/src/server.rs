@@ -73,22 +73,17 @@ impl Claustrum {
 
     /// Starts it with a new data directory and waits for nothing.
     pub fn launch(node: &Node, network: &TorNetwork, options: &Options) -> Result<Self> {
-        let named = options
-            .program
-            .clone()
-            .or_else(|| Some(std::env::var_os("CLAUSTRUM_EXE")?.into()));
-        let program = named.unwrap_or_else(|| repository().join("target/release/claustrum"));
-        anyhow::ensure!(
-            program.is_file(),
-            "there is no server to test at {}: run `cargo build --release`, or set CLAUSTRUM_EXE",
-            program.display()
-        );
         let own = vec![
             "--tor-config".to_owned(),
             network.arti_config().display().to_string(),
         ];
         Ok(Self {
-            server: Server::launch(program, own, node, options)?,
+            server: Server::launch(
+                options.program.clone().map_or_else(program, Ok)?,
+                own,
+                node,
+                options,
+            )?,
             onion_address: None,
         })
     }
@@ -168,7 +163,10 @@ impl Loopback {
     pub fn start(node: &Node, options: &Options) -> Result<Self> {
         let port = ports::free()?;
         let own = vec!["--listen".to_owned(), format!("127.0.0.1:{port}")];
-        let program = options.program.clone().map_or_else(|| example("loopback"), Ok)?;
+        let program = options
+            .program
+            .clone()
+            .map_or_else(|| example("loopback"), Ok)?;
         let mut loopback = Self {
             server: Server::launch(program, own, node, options)?,
             port,
@@ -271,6 +269,13 @@ impl Server {
             node.cookie().display().to_string(),
         ];
         arguments.extend(own);
+        let overridden = |pair: &[String]| options.extra.contains(&pair[0]);
+        let mut arguments: Vec<String> = arguments
+            .chunks(2)
+            .filter(|pair| !overridden(pair))
+            .flatten()
+            .cloned()
+            .collect();
         arguments.extend(options.extra.iter().cloned());
         let mut launcher: Vec<OsString> = options.launcher.iter().map(OsString::from).collect();
         if let Some(trace) = &options.trace {
@@ -335,8 +340,20 @@ fn spawn(
     Process::start("the server", &mut command)
 }
 
+/// The program under test: that of the release build, unless CLAUSTRUM_EXE names another.
+pub fn program() -> Result<PathBuf> {
+    let named = std::env::var_os("CLAUSTRUM_EXE").map(PathBuf::from);
+    let program = named.unwrap_or_else(|| repository().join("target/release/claustrum"));
+    anyhow::ensure!(
+        program.is_file(),
+        "there is no server to test at {}: run `cargo build --release`, or set CLAUSTRUM_EXE",
+        program.display()
+    );
+    Ok(program)
+}
+
 /// A command without the settings that whoever runs the tests may have in the environment.
-fn bare(program: impl AsRef<OsStr>) -> Command {
+pub fn bare(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CLAUSTRUM_") {

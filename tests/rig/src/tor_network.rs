@@ -6,7 +6,9 @@ mod launch;
 mod torrc;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -82,6 +84,26 @@ impl TorNetwork {
     /// What the C Tor client has logged so far.
     pub fn client_log(&self) -> String {
         log(&self.folder.join("client"))
+    }
+
+    /// Circuits that the C Tor client has to onion services for one SOCKS user.
+    pub fn rendezvous(&self, user: &str) -> Result<usize> {
+        let socket = self.folder.join("client").join(torrc::CONTROL_SOCKET);
+        let mut stream = UnixStream::connect(socket).context("failed to ask the Tor client")?;
+        stream.write_all(b"AUTHENTICATE\r\nGETINFO circuit-status\r\nQUIT\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        anyhow::ensure!(
+            text.contains("circuit-status="),
+            "the Tor client says {text}"
+        );
+        let wanted = [
+            " BUILT ".to_owned(),
+            " PURPOSE=HS_CLIENT_REND ".to_owned(),
+            format!(" SOCKS_USERNAME=\"{user}\""),
+        ];
+        let of_user = |line: &&str| wanted.iter().all(|part| line.contains(part));
+        Ok(text.lines().filter(of_user).count())
     }
 
     /// The ports that the authority and the relays listen on: all that a Tor client on this network connects to.

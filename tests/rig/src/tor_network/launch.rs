@@ -1,6 +1,7 @@
 //! How a network comes to life.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -97,7 +98,8 @@ impl Plan {
         }
         let socks_port = ports::free()?;
         let client = folder.join("client");
-        fs::create_dir(&client)?;
+        // Tor makes its control socket only where nobody else can come.
+        DirBuilder::new().mode(0o700).create(&client)?;
         fs::write(
             client.join("torrc"),
             torrc::client(&client, socks_port, &authority),

@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::ONION_PORT;
 use super::launch::{Authority, Relay};
 
+/// In the client's folder.
+pub(super) const CONTROL_SOCKET: &str = "control";
 /// Between votes after the first ones.
 pub(super) const VOTING_SECONDS: u64 = 300;
 /// C Tor in testing mode ignores the parameter and takes 24 votes, Arti knows only the parameter: if they differ,
@@ -68,9 +70,12 @@ pub(super) fn before_identities(relay: &Relay) -> String {
     )
 }
 
-/// A client with a SOCKS port.
+/// A client with a SOCKS port, and a socket in its folder that tells about its circuits.
 pub(super) fn client(folder: &Path, socks_port: u16, authority: &Authority) -> String {
-    let itself = format!("SocksPort 127.0.0.1:{socks_port} IsolateSOCKSAuth\nClientUseIPv6 0\n");
+    let itself = format!(
+        "SocksPort 127.0.0.1:{socks_port} IsolateSOCKSAuth\nClientUseIPv6 0\nControlSocket {}\n",
+        folder.join(CONTROL_SOCKET).display()
+    );
     any("client", folder) + &small() + &itself + &directory(authority)
 }
 
