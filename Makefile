@@ -19,6 +19,20 @@ check: deny
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	$(CARGO) fmt --manifest-path tests/wallet/Cargo.toml --check
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc $(LOCKED) --workspace --no-deps --document-private-items
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+
+# Figures as a table on standard output, every measurement in target/bench/onion.jsonl; docs/performance.md explains them.
+bench: build wallet rig
+	$(CARGO) build $(LOCKED) --release --no-default-features --example loopback
+	$(CARGO) bench $(LOCKED) --no-default-features --bench onion
+
+# SOAK_MINUTES (10) of blocks, reorgs, wallets, bad clients, restarts and kills; then the oracle.
+soak: build rig
+	$(CARGO) run $(LOCKED) --release -p rig --bin soak
+
+# FUZZ_SECONDS (60) for each target.
+fuzz:
+	fuzz/run
 
 .PHONY: deny
 deny: target/tools/bin/cargo-deny

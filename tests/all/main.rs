@@ -5,6 +5,7 @@
 mod architecture;
 mod bad_input;
 mod client;
+mod corpus;
 mod fixture;
 mod notifications;
 mod sessions;

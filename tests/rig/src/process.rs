@@ -42,15 +42,14 @@ impl Process {
         self.child.id()
     }
 
-    /// Memory it occupies, in bytes.
+    /// Memory it occupies, in bytes, the pages of its program file among it.
     pub fn resident_bytes(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        Ok(kilobytes
-            .with_context(|| format!("{} has no memory", self.name))?
-            .parse::<u64>()?
-            * 1024)
+        self.memory("VmRSS:")
+    }
+
+    /// Memory that it occupies and that no file backs, in bytes: nobody else has it, and it cannot be dropped.
+    pub fn anonymous_bytes(&self) -> Result<u64> {
+        self.memory("RssAnon:")
     }
 
     /// Its input, once, if it was started with a pipe there.
@@ -123,6 +122,16 @@ impl Process {
     /// SIGCONT.
     pub fn resume(&self) {
         self.signal(Signal::CONT);
+    }
+
+    fn memory(&self, what: &str) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(what));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        Ok(kilobytes
+            .with_context(|| format!("{} has no memory", self.name))?
+            .parse::<u64>()?
+            * 1024)
     }
 
     /// Until it is reaped its number cannot belong to another program; that it has ended is no error.

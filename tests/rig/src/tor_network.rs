@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use crate::guard::Folder;
+use crate::ports;
 use crate::process::Process;
 use crate::socks;
 use launch::{Authority, Plan, RELAYS, Running, log, spawn};
@@ -26,6 +27,8 @@ pub const ONION_PORT: u16 = 50001;
 /// vote, which a busy machine may need.
 const VOTING_SECONDS: [u64; 3] = [5, 10, 20];
 const PUBLISHED: Duration = Duration::from_secs(60);
+/// Enough for a busy machine; an idle one needs a second.
+const BOOTSTRAPPED: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
 /// A running network; ends with its value.
@@ -38,6 +41,21 @@ pub struct TorNetwork {
     socks_port: u16,
     authority: Authority,
     folder: Folder,
+}
+
+/// A C Tor client beside the network's own, without any circuit as yet; ends with its value.
+#[derive(Debug)]
+pub struct TorClient {
+    socks_port: u16,
+    _process: Process,
+    _folder: Folder,
+}
+
+impl TorClient {
+    /// Its SOCKS port; each user name has circuits of its own.
+    pub fn socks_port(&self) -> u16 {
+        self.socks_port
+    }
 }
 
 impl TorNetwork {
@@ -147,6 +165,43 @@ impl TorNetwork {
         socks::connect_within(PUBLISHED, self.socks_port, &name, &hostname, ONION_PORT)
             .with_context(|| format!("an onion service that is not reached: {}", log(&folder)))?;
         Ok(hostname)
+    }
+
+    /// Starts another client; returns when it has bootstrapped.
+    pub fn add_client(&self) -> Result<TorClient> {
+        let folder = Folder::new("client")?;
+        let socks_port = ports::free()?;
+        fs::write(
+            folder.join("torrc"),
+            torrc::client(folder.path(), socks_port, &self.authority),
+        )?;
+        let process = spawn("another client", folder.path())?;
+        let deadline = Instant::now() + BOOTSTRAPPED;
+        while !log(folder.path()).contains("Bootstrapped 100%") {
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "a client that does not bootstrap: {}",
+                log(folder.path())
+            );
+            std::thread::sleep(POLL);
+        }
+        Ok(TorClient {
+            socks_port,
+            _process: process,
+            _folder: folder,
+        })
+    }
+
+    /// Does something to the process of an onion service, by the order in which they were added.
+    pub fn onion_service<T>(
+        &self,
+        number: usize,
+        act: impl FnOnce(&mut Process) -> T,
+    ) -> Result<T> {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(act(services.get_mut(number).with_context(|| {
+            format!("there is no onion service {number}")
+        })?))
     }
 
     /// Does something to a relay's process: pause, resume, kill it. Number 0 is the authority, 1 to 3 are exits.

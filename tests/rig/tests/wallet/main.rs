@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rig::node::{Node, Options};
+use rig::server::{self, Claustrum};
 use rig::socks::Line;
 use rig::tor_network::TorNetwork;
-use rig::trace::Trace;
 use rig::trace::Trace;
 use rig::wallet::{Wallet, Way};
 use serde_json::json;

@@ -1,0 +1,8 @@
+//! See `bodies::electrum_line`.
+
+#![no_main]
+
+#[path = "../bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::electrum_line(data));

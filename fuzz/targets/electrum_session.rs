@@ -1,0 +1,8 @@
+//! See `bodies::electrum_session`.
+
+#![no_main]
+
+#[path = "../bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::electrum_session(data));

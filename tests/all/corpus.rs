@@ -1,0 +1,34 @@
+//! The fuzz targets over their corpus, so that what they once found stays found on machines without a fuzzer.
+
+#[path = "../../fuzz/bodies.rs"]
+mod bodies;
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn sessions() {
+    each("electrum_session", bodies::electrum_session);
+}
+
+#[test]
+fn lines() {
+    each("electrum_line", bodies::electrum_line);
+}
+
+fn each(target: &str, body: impl Fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target);
+    let mut paths: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    for path in paths {
+        // Shown when the test fails.
+        println!("{}", path.display());
+        body(&fs::read(path).unwrap());
+    }
+}
