@@ -64,6 +64,8 @@ pub const INDEX_CACHE_BYTES: usize = 32 * 1024 * 1024;
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(20);
 /// What sessions get of it to finish their current answer.
 pub const SHUTDOWN_SESSIONS_MAX: Duration = Duration::from_secs(3);
+/// What Tor gets to tell clients that their streams have ended; otherwise they may not notice for minutes.
+pub const SHUTDOWN_GOODBYE: Duration = Duration::from_millis(250);
 /// Without a word from the node for this long, chain questions are refused: stale is worse than down.
 pub const NODE_SILENCE_MAX: Duration = Duration::from_secs(30 * 60);
 /// What Tor gets after it to write its state; hundredths of a second suffice.

@@ -124,6 +124,8 @@ impl Server<'_> {
     async fn stop(self) {
         let tor = self.door.shut();
         self.engine.stop().await;
+        // Nothing tells when the last cells have left.
+        tokio::time::sleep(limits::SHUTDOWN_GOODBYE).await;
         drop(tor);
     }
 }
