@@ -149,14 +149,23 @@ fn show_address(installation: &Installation) -> Result<(), Failure> {
 }
 
 fn status(config: &Config) -> Result<String, Failure> {
-    let path = open(config)?.status_file();
+    let path = Installation::at(config.instance_dir()).status_file();
     let unavailable = |text: String| Failure {
         status: ExitStatus::Unavailable,
         text,
     };
     let advice = "is the server running, with the same --data-dir and --network?";
-    let status = Status::read(&path)
-        .map_err(|cause| unavailable(format!("read {}: {cause}; {advice}", path.display())))?;
+    let status = Status::read(&path).map_err(|cause| {
+        unavailable(match cause.kind() {
+            io::ErrorKind::NotFound => {
+                format!(
+                    "find a running server: there is no {}; {advice}",
+                    path.display()
+                )
+            }
+            _ => format!("read {}: {cause}; {advice}", path.display()),
+        })
+    })?;
     if status.age() > STATUS_AGE_MAX {
         return Err(unavailable(format!(
             "find a running server: {} is {} s old; {advice}",

@@ -39,6 +39,11 @@ impl Installation {
         Ok(Self { dir })
     }
 
+    /// One that a running server has made; makes and checks nothing.
+    pub fn at(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
     /// Where the index lies.
     pub fn index_dir(&self) -> PathBuf {
         self.dir.join("index")

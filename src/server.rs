@@ -49,6 +49,8 @@ async fn serve(config: &Config, installation: &Installation, watch: Watch) -> Re
     if let Ok(()) = outcome {
         tracing::info!("ending; a second signal ends at once");
     }
+    // From here on `claustrum status` finds no running server.
+    drop(std::fs::remove_file(installation.status_file()));
     tokio::select! {
         _ = tokio::time::timeout(limits::SHUTDOWN_MAX, server.stop()) => {}
         () = signals.next() => {}
