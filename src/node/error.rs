@@ -182,6 +182,9 @@ impl Error {
             Self::NotRunning { .. } | Self::Unreachable { .. } => Trouble::NotRunning,
             Self::Silent { .. } | Self::Crowded { .. } | Self::Overloaded { .. } => Trouble::Busy,
             Self::WarmingUp { .. } => Trouble::WarmingUp,
+            Self::Cookie { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Trouble::NoCookie
+            }
             Self::Cookie { .. } | Self::CookieForm { .. } | Self::Unauthorized { .. } => {
                 Trouble::Credentials
             }
@@ -235,6 +238,8 @@ pub enum Trouble {
     Forbidden,
     /// Its answers cannot be understood.
     Incomprehensible,
+    /// Its cookie file is not there, as when it does not run.
+    NoCookie,
     /// It cannot be reached.
     NotRunning,
     /// It is one we cannot work with.
@@ -251,6 +256,7 @@ impl Trouble {
             Self::Credentials => "refuses our credentials",
             Self::Forbidden => "forbids a call we need",
             Self::Incomprehensible => "answers incomprehensibly",
+            Self::NoCookie => "not running, or its cookie file lies elsewhere (--node-cookie)",
             Self::NotRunning => "not reachable",
             Self::Unsuitable => "not suitable",
             Self::WarmingUp => "starting",
