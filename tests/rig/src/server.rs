@@ -104,6 +104,16 @@ impl Claustrum {
                 std::thread::sleep(POLL);
             }
         }
+        // A client that comes while introduction points are being made anew takes them for dead for two minutes.
+        while !self.says_it_is_reachable()? {
+            self.server.ensure_it_runs()?;
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "no reachable door after {REACHABLE:?}: {}",
+                self.stderr()
+            );
+            std::thread::sleep(POLL);
+        }
         for attempt in 0.. {
             self.server.ensure_it_runs()?;
             match self
@@ -121,6 +131,11 @@ impl Claustrum {
             }
         }
         unreachable!("an endless range ended")
+    }
+
+    fn says_it_is_reachable(&self) -> Result<bool> {
+        let status = self.run("status")?.stdout;
+        Ok(String::from_utf8_lossy(&status).contains("door      reachable"))
     }
 
     /// A client's connection through Tor; each `user` has a circuit of its own.
@@ -153,6 +168,8 @@ impl Claustrum {
 
     /// Starts it again after it has ended, on the same data directory; returns when it is reachable.
     pub fn start_again(&mut self, network: &TorNetwork) -> Result<()> {
+        // SIGKILL leaves it, and it would speak of a server that has gone.
+        std::fs::remove_file(self.data_dir().join("regtest/status.json")).ok();
         self.server.start_again()?;
         self.wait_until_reachable(network)
     }
