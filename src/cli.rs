@@ -11,6 +11,8 @@ use std::time::Duration;
 use bitcoin::hex::DisplayHex as _;
 use clap::{Parser, Subcommand};
 
+use progress::Bars;
+
 use crate::config::raw::RawConfig;
 use crate::config::{self, Config, Surroundings};
 use crate::error::{ExitStatus, report};
@@ -120,12 +122,14 @@ fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 fn serve(config: &Config) -> Result<(), Failure> {
-    telemetry::init(door::is_lost_introduction)
+    let bars = Bars::new();
+    telemetry::init_within(bars.hider(), door::is_lost_introduction)
         .map_err(|error| Failure::new(ExitStatus::Bug, &error))?;
     let installation = open(config)?;
     let watch: server::Watch = if io::stdout().is_terminal() {
         show_address(&installation)?;
-        progress::on_terminal()
+        print("\n")?;
+        bars.watch()
     } else {
         print("the onion address: claustrum address\n")?;
         progress::in_lines()

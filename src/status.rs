@@ -70,6 +70,11 @@ impl Status {
         now == *other
     }
 
+    /// Whether wallets are served, and nothing is left to wait for.
+    pub fn is_settled(&self) -> bool {
+        self.ready && self.door.starts_with("reachable")
+    }
+
     /// Time since it was written.
     pub fn age(&self) -> Duration {
         Duration::from_secs(now().saturating_sub(self.written))
@@ -138,6 +143,7 @@ mod tests {
         status.write(&path).unwrap();
         assert_eq!(Status::read(&path).unwrap(), status);
         assert!(status.to_text().contains("3 of 5 blocks"));
+        assert!(!status.is_settled());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

@@ -5,6 +5,8 @@
 //! installed, because the RPC crate would write requests into it.
 
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -29,8 +31,17 @@ static INTRODUCTIONS_LOST: AtomicU64 = AtomicU64::new(0);
 /// The subscriber is set by hand because `try_init` would also install the bridge from the `log` crate, which Arti's
 /// dependencies compile in.
 pub fn init(is_lost_introduction: fn(&str, &str) -> bool) -> Result<(), SetGlobalDefaultError> {
+    init_within(|write| write(), is_lost_introduction)
+}
+
+/// The same, each line written within a call of `around`, which may hide what else is on the terminal meanwhile.
+pub fn init_within(
+    around: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static,
+    is_lost_introduction: fn(&str, &str) -> bool,
+) -> Result<(), SetGlobalDefaultError> {
+    let around = Arc::new(around);
     let lines = layer::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(move || Within(Arc::clone(&around)))
         .with_ansi(false)
         .with_target(false)
         .with_timer(CoarseTime)
@@ -55,6 +66,21 @@ fn allowed_targets() -> Targets {
         .with_target("claustrum_onion", LevelFilter::INFO)
         .with_target("arti_client", LevelFilter::ERROR)
         .with_target("tor_", LevelFilter::ERROR)
+}
+
+/// Standard error, written to within a call of the function.
+struct Within<F>(Arc<F>);
+
+impl<F: Fn(&mut dyn FnMut())> io::Write for Within<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = Ok(0);
+        (self.0)(&mut || written = io::stderr().write(bytes));
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// The time in UTC, rounded down to [`GRAIN`].

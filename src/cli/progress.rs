@@ -10,18 +10,46 @@ use crate::status::Status;
 /// Pause between two lines about the same work.
 const LINE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Two bars, for Tor and for the index, until both are done; then one line.
-pub(super) fn on_terminal() -> Watch {
-    let bars = MultiProgress::new();
-    let tor = bars.add(bar("Tor   {bar:40} {pos} %  {msg}", 100));
-    let index = bars.add(bar("index {bar:40} {pos}/{len} blocks  {eta}  {msg}", 0));
-    Box::new(move |status| {
-        tor.set_position(u64::from(status.tor_percent));
-        tor.set_message(status.door.clone());
-        index.set_length(u64::from(status.blocks_known));
-        index.set_position(u64::from(status.blocks_indexed));
-        index.set_message(status.node.clone());
-    })
+/// Two bars on a terminal, for Tor and for the index.
+pub(super) struct Bars(MultiProgress);
+
+impl Bars {
+    /// Draws nothing yet.
+    pub(super) fn new() -> Self {
+        Self(MultiProgress::new())
+    }
+
+    /// Takes the bars away while it calls something that writes lines.
+    pub(super) fn hider(&self) -> impl Fn(&mut dyn FnMut()) + Send + Sync + use<> {
+        let bars = self.0.clone();
+        move |write| bars.suspend(write)
+    }
+
+    /// Draws them until there is nothing left to wait for; from then on a line at each change.
+    pub(super) fn watch(self) -> Watch {
+        let tor = self
+            .0
+            .add(bar("Tor    {bar:30} {pos:>3} %   door {msg}", 100));
+        let index = self.0.add(bar(
+            "index  {bar:30} {pos}/{len} blocks, {eta} left   node {msg}",
+            0,
+        ));
+        let mut lines = in_lines();
+        let mut settled = false;
+        Box::new(move |status| {
+            settled |= status.is_settled();
+            if settled {
+                tor.finish_and_clear();
+                index.finish_and_clear();
+                return lines(status);
+            }
+            tor.set_position(u64::from(status.tor_percent));
+            tor.set_message(status.door.clone());
+            index.set_length(u64::from(status.blocks_known));
+            index.set_position(u64::from(status.blocks_indexed));
+            index.set_message(status.node.clone());
+        })
+    }
 }
 
 /// A line at each change of state, and one a minute while the index is built.
