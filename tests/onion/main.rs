@@ -5,6 +5,7 @@
 mod cli;
 mod door;
 mod fixture;
+mod installing;
 mod no_listener;
 mod silence;
 mod start;
