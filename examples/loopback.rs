@@ -29,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
+#[command(args_override_self = true)]
 struct Arguments {
     /// Where to listen; a loopback address only.
     #[arg(long, value_name = "127.0.0.1:PORT")]
