@@ -65,7 +65,7 @@ pub enum Error {
     /// Without segments the index holds short chains only; nothing was changed.
     #[error(
         "index more than {max} blocks: this version keeps every block in memory and serves short \
-         chains only",
+         chains only; use --network regtest or a young test network",
         max = limits::TIP_ONLY_BLOCKS_MAX
     )]
     TooLong,
