@@ -1,0 +1,179 @@
+//! The index alone, asked without sessions. Its outpoint tags are so short that they collide, and its keys are known,
+//! so that two indexes can be compared by their digests.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use claustrum::chain::{Network, ScriptHash};
+use claustrum::index::{Digests, Index, Keys, Options};
+use claustrum::node::{Node, NodeAuth, NodeSettings};
+use claustrum::query::{self, Answer, Query, Readiness, View};
+use claustrum::sync::Follower;
+use rig::oracle::{Entry, Script, Scripts, Unspent};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::comparison::{self, Verdict};
+
+const OPTIONS: Options = Options {
+    keys: Some(Keys {
+        script: [1; 16],
+        outpoint: [2; 16],
+        txid: [3; 16],
+    }),
+    tag_bits: 4,
+};
+const READY: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(50);
+
+/// An index that follows a node.
+pub(super) struct Direct {
+    dir: TempDir,
+    settings: NodeSettings,
+    running: Option<Running>,
+}
+
+struct Running {
+    node: Arc<Node>,
+    follower: Follower,
+    view: Arc<Mutex<Option<View>>>,
+}
+
+impl Direct {
+    /// An empty index that begins to follow.
+    pub(super) fn start(node: &rig::node::Node) -> Result<Self> {
+        let settings = NodeSettings {
+            address: node.rpc_address().parse()?,
+            auth: NodeAuth::cookie_file(node.cookie().clone()),
+            network: Network::Regtest,
+        };
+        let mut direct = Self {
+            dir: tempfile::tempdir()?,
+            settings,
+            running: None,
+        };
+        direct.start_again()?;
+        Ok(direct)
+    }
+
+    pub(super) fn start_again(&mut self) -> Result<()> {
+        let node = Arc::new(Node::new(&self.settings));
+        let view = Arc::new(Mutex::new(None));
+        let slot = Arc::clone(&view);
+        let publish = move |view| *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(view);
+        let follower = Follower::launch(&node, self.open()?, Box::new(publish), Box::new(drop))?;
+        self.running = Some(Running {
+            node,
+            follower,
+            view,
+        });
+        Ok(())
+    }
+
+    pub(super) fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.follower.stop();
+        }
+    }
+
+    /// To be called while it does not run.
+    pub(super) fn digests(&self) -> Result<Digests> {
+        Ok(self.open()?.digest()?)
+    }
+
+    /// Waits until it stands where the node stands, and holds its answers about every script against `expected`.
+    pub(super) fn assert_equal(&self, node: &rig::node::Node, expected: &Scripts) -> Result<()> {
+        let best = node.rpc("getbestblockhash", json!([]))?;
+        let asked = comparison::asked(expected)?;
+        let running = self.running.as_ref().context("it does not run")?;
+        let deadline = Instant::now() + READY;
+        loop {
+            let view = running
+                .view
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            let view = view.filter(|view| {
+                view.readiness == Readiness::Ready
+                    && view.tip().is_some_and(|tip| tip.hash.to_string() == best)
+            });
+            if let Some(view) = view {
+                let found: Result<Vec<_>> =
+                    asked.iter().map(|hash| running.ask(&view, hash)).collect();
+                match comparison::judge(expected, &asked, &found?) {
+                    Verdict::Equal => return Ok(()),
+                    Verdict::Unconfirmed(_) if Instant::now() < deadline => {}
+                    Verdict::Unconfirmed(text) | Verdict::Different(text) => bail!(text),
+                }
+            }
+            ensure!(Instant::now() < deadline, "it does not reach the tip");
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn open(&self) -> Result<Index> {
+        Ok(Index::open_with(
+            self.dir.path(),
+            Network::Regtest,
+            &OPTIONS,
+        )?)
+    }
+}
+
+impl Running {
+    fn ask(&self, view: &View, hash: &str) -> Result<Script> {
+        let hash = ScriptHash::from_wire(hash).context("no script hash")?;
+        let mut script = Script::default();
+        for query in [
+            Query::History(hash),
+            Query::Unspent(hash),
+            Query::Balance(hash),
+            Query::Status(hash),
+        ] {
+            enter(&mut script, query::answer(view, &*self.node, &query)?)?;
+        }
+        Ok(script)
+    }
+}
+
+/// Writes an answer down as the oracle does.
+fn enter(script: &mut Script, answer: Answer) -> Result<()> {
+    match answer {
+        Answer::History(rows) => {
+            let rows = rows.iter().map(|row| Entry {
+                txid: row.txid.to_string(),
+                height: row.height.to_wire(),
+                fee: row.fee,
+            });
+            script.history = rows.collect();
+        }
+        Answer::Unspent(rows) => {
+            let rows = rows.iter().map(|row| Unspent {
+                txid: row.txid.to_string(),
+                vout: row.vout.into(),
+                height: row.height.map_or(0, |height| height.0.into()),
+                value: row.value,
+            });
+            script.unspent = rows.collect();
+        }
+        Answer::Balance {
+            confirmed,
+            unconfirmed,
+        } => {
+            (script.confirmed, script.unconfirmed) = (confirmed, unconfirmed);
+        }
+        Answer::Status(status) => {
+            script.status = status.map_or_else(String::new, |status| status.to_wire());
+        }
+        Answer::Fee(_)
+        | Answer::FeeHistogram(_)
+        | Answer::Header { .. }
+        | Answer::Headers { .. }
+        | Answer::Merkle { .. }
+        | Answer::MempoolFees(_)
+        | Answer::Tip { .. }
+        | Answer::Transaction(_) => bail!("an answer to another question"),
+    }
+    Ok(())
+}
