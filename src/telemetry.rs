@@ -151,6 +151,14 @@ mod tests {
         assert_eq!(introductions_lost() - before, 1);
     }
 
+    #[cfg(not(debug_assertions))]
+    #[test]
+    fn debug_and_trace_are_compiled_out_of_releases() {
+        use tracing::level_filters::STATIC_MAX_LEVEL;
+        assert_eq!(STATIC_MAX_LEVEL, LevelFilter::INFO);
+        assert_eq!(log::STATIC_MAX_LEVEL, log::LevelFilter::Info);
+    }
+
     #[test]
     fn times_are_rounded_down_to_ten_seconds() {
         let mut text = String::new();

@@ -52,7 +52,7 @@ pub enum Peer {
 
 impl Trace {
     /// What stands before the command line of the program.
-    pub(crate) fn words(&self) -> Result<Vec<OsString>> {
+    pub fn words(&self) -> Result<Vec<OsString>> {
         // With a file for its output strace lets the signals that end a program pass to the program.
         let mut words: Vec<OsString> = vec![
             Program::Strace.path()?.into(),
