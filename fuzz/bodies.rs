@@ -30,7 +30,8 @@ const FRAME_BYTES_MAX: usize = 512;
 const SIZES: usize = 4;
 
 /// One line, heard by a conversation that has just begun and answered.
-pub fn electrum_line(line: &[u8]) {
+pub(crate) fn electrum_line(data: &[u8]) {
+    let line = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let mut client = Client::new();
     client.hear(line);
     client.answer();
@@ -39,7 +40,7 @@ pub fn electrum_line(line: &[u8]) {
 
 /// A stream in pieces, as it may come from a client. The first bytes are the sizes of the pieces, in turn; after one of
 /// odd size there is a new view.
-pub fn electrum_session(data: &[u8]) {
+pub(crate) fn electrum_session(data: &[u8]) {
     let Some((sizes, mut stream)) = data.split_first_chunk::<SIZES>() else {
         return;
     };
@@ -171,14 +172,14 @@ impl Client {
             hash: BlockHash::hash(&header(version)),
         };
         self.conversation
-            .view_published(version, Some(tip), |_| version % 2 == 0);
+            .view_published(version, Some(tip), |_| version.is_multiple_of(2));
         if let Some(refresh) = self.conversation.refresh() {
             let mut lines = Vec::new();
             self.conversation
                 .refreshed(&refresh.answer(&self.source), &mut lines);
             for line in lines.split_inclusive(|byte| *byte == b'\n') {
                 let text = text(line);
-                let told: Notification = serde_json::from_str(text).expect("a notification");
+                let told: Notification<'_> = serde_json::from_str(text).expect("a notification");
                 assert_eq!(told.jsonrpc, "2.0");
                 assert!(told.method.ends_with(".subscribe") && told.params.get().starts_with('['));
             }
@@ -264,6 +265,51 @@ struct Anything {
     view_version: u64,
 }
 
+impl Anything {
+    /// How long lists are, and transactions.
+    fn count(&self) -> usize {
+        usize::try_from(self.view_version % 4 * 100).unwrap_or(0)
+    }
+
+    fn about_script(&self, query: &Query) -> Answer {
+        let version = self.view_version;
+        match query {
+            Query::Balance(_) => Answer::Balance {
+                confirmed: version,
+                unconfirmed: -1,
+            },
+            Query::Status(_) => {
+                let height = EntryHeight::Confirmed(Height(height(version)));
+                let entry = HistoryEntry {
+                    txid: txid(),
+                    height,
+                };
+                Answer::Status(StatusHash::of(
+                    (!version.is_multiple_of(3)).then_some(entry),
+                ))
+            }
+            Query::Unspent(_) => {
+                let row = UnspentRow {
+                    txid: txid(),
+                    vout: 1,
+                    height: None,
+                    value: version,
+                };
+                Answer::Unspent(vec![row; self.count()])
+            }
+            _ => {
+                let height = EntryHeight::Confirmed(Height(1));
+                let row = HistoryRow {
+                    txid: txid(),
+                    height,
+                    fee: Some(5),
+                };
+                Answer::History(vec![row; self.count()])
+            }
+        }
+    }
+}
+
 impl Source for Anything {
     fn view_version(&self) -> u64 {
         self.view_version
@@ -274,18 +320,7 @@ impl Source for Anything {
         if version % 5 == 4 {
             return Err(WireError::Busy);
         }
-        let proof = || HeaderProof {
-            branch: vec![[7; 32]; 3],
-            root: [8; 32],
-        };
-        let count = usize::try_from(version % 4 * 100).unwrap_or(0);
         Ok(match query {
-            Query::Balance(_) => Answer::Balance {
-                confirmed: version,
-                unconfirmed: -1,
-            },
-            Query::EstimateFee { .. } => Answer::Fee((version % 2 == 0).then_some(FeeRate(1000))),
-            Query::FeeHistogram => Answer::FeeHistogram(vec![(2.5, 10); count]),
             Query::Header { checkpoint, .. } => Answer::Header {
                 header: header(version),
                 proof: checkpoint.map(|_| proof()),
@@ -293,58 +328,36 @@ impl Source for Anything {
             Query::Headers {
                 count, checkpoint, ..
             } => {
-                assert!(
-                    *count <= limits::HEADERS_MAX,
-                    "more headers than may be asked for"
-                );
-                let count = usize::try_from(*count).unwrap_or(0);
+                let count = usize::try_from((*count).min(limits::HEADERS_MAX)).unwrap_or(0);
                 Answer::Headers {
                     headers: header(version).repeat(count),
                     proof: checkpoint.map(|_| proof()),
                 }
             }
-            Query::History(_) | Query::Unconfirmed(_) => {
-                let row = HistoryRow {
-                    txid: txid(),
-                    height: EntryHeight::Confirmed(Height(1)),
-                    fee: Some(5),
-                };
-                Answer::History(vec![row; count])
+            Query::Tip => Answer::Tip {
+                height: Height(height(version)),
+                header: header(version),
+            },
+            Query::EstimateFee { .. } => {
+                Answer::Fee(version.is_multiple_of(2).then_some(FeeRate(1000)))
             }
-            Query::MempoolFees => {
-                let rate = FeeRate(1000);
-                Answer::MempoolFees(MempoolFees {
-                    mempool_minimum: rate,
-                    relay_minimum: rate,
-                    incremental: rate,
-                })
-            }
+            Query::FeeHistogram => Answer::FeeHistogram(vec![(2.5, 10); self.count()]),
+            Query::MempoolFees => Answer::MempoolFees(MempoolFees {
+                mempool_minimum: FeeRate(1000),
+                relay_minimum: FeeRate(1000),
+                incremental: FeeRate(100),
+            }),
             Query::Merkle { height, .. } => Answer::Merkle {
                 height: *height,
                 siblings: vec![[9; 32]; 4],
                 index: 3,
             },
-            Query::Status(_) => {
-                let entry = HistoryEntry {
-                    txid: txid(),
-                    height: EntryHeight::Confirmed(Height(height(version))),
-                };
-                Answer::Status(StatusHash::of((version % 3 != 0).then_some(entry)))
-            }
-            Query::Tip => Answer::Tip {
-                height: Height(height(version)),
-                header: header(version),
-            },
-            Query::Transaction(_) => Answer::Transaction(vec![1; count]),
-            Query::Unspent(_) => {
-                let row = UnspentRow {
-                    txid: txid(),
-                    vout: 1,
-                    height: None,
-                    value: version,
-                };
-                Answer::Unspent(vec![row; count])
-            }
+            Query::Transaction(_) => Answer::Transaction(vec![1; self.count()]),
+            Query::Balance(_)
+            | Query::History(_)
+            | Query::Unconfirmed(_)
+            | Query::Status(_)
+            | Query::Unspent(_) => self.about_script(query),
         })
     }
 
@@ -360,6 +373,13 @@ fn height(view_version: u64) -> u32 {
 
 fn header(view_version: u64) -> [u8; 80] {
     [u8::try_from(height(view_version) % 256).unwrap_or(0); 80]
+}
+
+fn proof() -> HeaderProof {
+    HeaderProof {
+        branch: vec![[7; 32]; 3],
+        root: [8; 32],
+    }
 }
 
 fn txid() -> Txid {

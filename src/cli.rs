@@ -160,14 +160,11 @@ fn status(config: &Config) -> Result<String, Failure> {
     };
     let advice = "is the server running, with the same --data-dir and --network?";
     let status = Status::read(&path).map_err(|cause| {
-        unavailable(match cause.kind() {
-            io::ErrorKind::NotFound => {
-                format!(
-                    "find a running server: there is no {}; {advice}",
-                    path.display()
-                )
-            }
-            _ => format!("read {}: {cause}; {advice}", path.display()),
+        let path = path.display();
+        unavailable(if cause.kind() == io::ErrorKind::NotFound {
+            format!("find a running server: there is no {path}; {advice}")
+        } else {
+            format!("read {path}: {cause}; {advice}")
         })
     })?;
     if status.age() > STATUS_AGE_MAX {

@@ -14,7 +14,7 @@ use rig::tor_network::ONION_PORT;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::fixture::{PATIENCE, network, new_user, node, server as shared, wait_for};
+use crate::fixture::{network, new_user, node, server as shared, wait_for};
 
 /// The server's own limit.
 const STOP: Duration = Duration::from_secs(20);

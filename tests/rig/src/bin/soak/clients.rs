@@ -1,6 +1,7 @@
 //! Clients that come and go through Tor, good ones and bad ones, until they are told to end.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,10 @@ const REPLY: Duration = Duration::from_secs(30);
 
 /// What clients know, and what became of them.
 pub(crate) struct Clients {
-    pub(crate) socks_port: u16,
-    pub(crate) onion_address: String,
+    socks_port: u16,
+    onion_address: String,
     /// Script hashes that are used.
-    pub(crate) watched: Vec<String>,
+    watched: Vec<String>,
     pub(crate) ended: AtomicBool,
     pub(crate) visits: AtomicU64,
     pub(crate) notifications: AtomicU64,
@@ -31,9 +32,52 @@ pub(crate) struct Clients {
     /// Answers that contradict each other.
     pub(crate) contradictions: AtomicU64,
     pub(crate) attacks: AtomicU64,
+    returns: Mutex<Returns>,
+}
+
+/// How long it took after each start of the server until a wallet reached it.
+#[derive(Default)]
+struct Returns {
+    awaited: Option<Instant>,
+    seconds: Vec<f64>,
 }
 
 impl Clients {
+    pub(crate) fn new(socks_port: u16, onion_address: String, watched: Vec<String>) -> Self {
+        Self {
+            socks_port,
+            onion_address,
+            watched,
+            ended: AtomicBool::default(),
+            visits: AtomicU64::default(),
+            notifications: AtomicU64::default(),
+            broken: AtomicU64::default(),
+            contradictions: AtomicU64::default(),
+            attacks: AtomicU64::default(),
+            returns: Mutex::default(),
+        }
+    }
+
+    /// The server has been started again: notes when it is reached.
+    pub(crate) fn await_somebody(&self) {
+        self.returns().awaited = Some(Instant::now());
+    }
+
+    pub(crate) fn tell_returns(&self) -> String {
+        let returns = self.returns();
+        let missing = if returns.awaited.is_some() {
+            ", and not after the last"
+        } else {
+            ""
+        };
+        let each: Vec<_> = returns
+            .seconds
+            .iter()
+            .map(|time| format!("{time:.1}"))
+            .collect();
+        format!("reached again {} s after a start{missing}", each.join(", "))
+    }
+
     /// A wallet after the other.
     pub(crate) fn visit(&self, name: &str) {
         self.repeat(name, |user, number| match self.one_visit(user, number) {
@@ -65,6 +109,7 @@ impl Clients {
     fn one_visit(&self, user: &str, number: usize) -> Result<()> {
         let mut line = self.connect(user)?;
         line.call("server.version", json!(["soak", ["1.4", "1.6"]]))?;
+        self.reached();
         line.call("blockchain.headers.subscribe", json!([]))?;
         let scripts = self.watched.iter().cycle().skip(number * 7);
         for script in scripts.take(10) {
@@ -141,6 +186,17 @@ impl Clients {
         Ok(())
     }
 
+    fn reached(&self) {
+        let mut returns = self.returns();
+        if let Some(since) = returns.awaited.take() {
+            returns.seconds.push(since.elapsed().as_secs_f64());
+        }
+    }
+
+    fn returns(&self) -> MutexGuard<'_, Returns> {
+        self.returns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn connect(&self, user: &str) -> Result<Line> {
         let stream = socks::connect(self.socks_port, user, &self.onion_address, ONION_PORT)?;
         Ok(Line::new(stream))
@@ -170,6 +226,6 @@ pub(crate) fn answers(line: &mut Line, batch: &Value) -> Result<Vec<Value>> {
     }
 }
 
-pub(crate) fn add(counter: &AtomicU64) {
+fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }

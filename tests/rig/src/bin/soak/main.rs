@@ -3,25 +3,24 @@
 //!
 //! The server is killed about once a minute in the first half; the second half shows whether its memory grows.
 
+mod chain;
 mod clients;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use rig::node::{self, Node};
+use anyhow::{Result, bail, ensure};
+use rig::node::Node;
 use rig::oracle::{self, Script};
-use rig::reorganise::{Fate, reorganise};
 use rig::server::{Claustrum, Options};
-use rig::shape::Shape;
 use rig::socks::Line;
 use rig::tor_network::TorNetwork;
 use serde_json::{Value, json};
 
+use chain::Chain;
 use clients::{Clients, answers};
 
 const MINUTES: f64 = 10.0;
-const ADDRESSES: usize = 40;
 const WALLETS: usize = 4;
 const ATTACKERS: usize = 2;
 const STEP: Duration = Duration::from_millis(400);
@@ -41,7 +40,8 @@ fn main() -> Result<()> {
     let mut chain = Chain::start()?;
     let network = TorNetwork::start()?;
     let mut claustrum = Claustrum::start(&chain.node, &network, &Options::default())?;
-    let clients = chain.clients(&network, &claustrum)?;
+    let onion_address = claustrum.onion_address()?.to_owned();
+    let clients = Clients::new(network.socks_port(), onion_address, chain.watched()?);
     println!("soak: everything runs; {minutes} minutes begin");
     let mut memory = Memory::default();
     std::thread::scope(|scope| {
@@ -52,7 +52,7 @@ fn main() -> Result<()> {
         for number in 0..ATTACKERS {
             scope.spawn(move || clients.attack(&format!("attacker-{number}")));
         }
-        let outcome = run(&mut chain, &mut claustrum, &network, length, &mut memory);
+        let outcome = run(&mut chain, &mut claustrum, clients, length, &mut memory);
         // In any case, or the scope would never end.
         clients.ended.store(true, Ordering::Relaxed);
         outcome
@@ -66,15 +66,14 @@ fn main() -> Result<()> {
         read(&clients.broken),
         read(&clients.attacks)
     );
+    println!("soak: {}", clients.tell_returns());
     println!("soak: {}", memory.tell());
-    println!(
-        "soak: {} scripts are as the oracle says",
-        compare(&chain.node, &clients)?
-    );
+    let compared = compare(&chain.node, &clients);
     println!(
         "{}",
         String::from_utf8_lossy(&claustrum.run("status")?.stdout)
     );
+    println!("soak: {} scripts are as the oracle says", compared?);
     let log = claustrum.stderr();
     ensure!(!log.contains("panic at"), "the server panicked: {log}");
     ensure!(
@@ -92,7 +91,7 @@ fn main() -> Result<()> {
 fn run(
     chain: &mut Chain,
     claustrum: &mut Claustrum,
-    network: &TorNetwork,
+    clients: &Clients,
     length: Duration,
     memory: &mut Memory,
 ) -> Result<()> {
@@ -102,8 +101,9 @@ fn run(
         chain.step()?;
         if killed.elapsed() > KILL && begun.elapsed() < length / 2 {
             claustrum.kill()?;
-            claustrum.start_again(network)?;
+            claustrum.launch_again()?;
             killed = Instant::now();
+            clients.await_somebody();
             chain.told.kills += 1;
         }
         if restarted.elapsed() > RESTART_NODE {
@@ -118,126 +118,6 @@ fn run(
         std::thread::sleep(STEP);
     }
     Ok(())
-}
-
-/// The node, and what happens to it.
-struct Chain {
-    node: Node,
-    shape: Shape,
-    addresses: Vec<String>,
-    random: u64,
-    told: Told,
-}
-
-/// How often what happened.
-#[derive(Default)]
-struct Told {
-    blocks: u32,
-    payments: u32,
-    reorgs: u32,
-    kills: u32,
-    restarts: u32,
-    refused: u32,
-}
-
-impl Chain {
-    fn start() -> Result<Self> {
-        let node = Node::start_funded(&node::Options::default())?;
-        let mut shape = Shape::new(1);
-        shape.grow(&node, node::MATURITY + 20)?;
-        let addresses = (0..ADDRESSES).map(|_| node.new_address());
-        Ok(Self {
-            addresses: addresses.collect::<Result<_>>()?,
-            node,
-            shape,
-            random: 1,
-            told: Told::default(),
-        })
-    }
-
-    fn clients(&self, network: &TorNetwork, claustrum: &Claustrum) -> Result<Clients> {
-        let hash = |address: &String| oracle::script_hash(&self.node.script(address)?);
-        Ok(Clients {
-            socks_port: network.socks_port(),
-            onion_address: claustrum.onion_address()?.to_owned(),
-            watched: self.addresses.iter().map(hash).collect::<Result<_>>()?,
-            ended: false.into(),
-            visits: 0.into(),
-            notifications: 0.into(),
-            broken: 0.into(),
-            contradictions: 0.into(),
-            attacks: 0.into(),
-        })
-    }
-
-    /// One thing of what happens on a chain. What the node refuses, for want of coins or by its policy, is counted.
-    fn step(&mut self) -> Result<()> {
-        let outcome = match self.below(40) {
-            0..20 => self.pay(),
-            20..30 => self.node.mine(1).map(|_| self.told.blocks += 1),
-            30..34 => self.grow(),
-            34..38 => self.shape.send_unconfirmed(&self.node, 5).map(drop),
-            38 => self.reorganise(6),
-            _ => self.reorganise(30),
-        };
-        self.told.refused += u32::from(outcome.is_err());
-        // That it refuses everything would be another matter.
-        self.node.height().map(drop)
-    }
-
-    fn pay(&mut self) -> Result<()> {
-        let address = self.addresses[self.below(ADDRESSES)].clone();
-        let satoshi = 10_000 + self.below(1_000_000) as u64;
-        let txid = self.node.pay(&address, satoshi)?;
-        if self.below(4) == 0 {
-            let other = self.addresses[self.below(ADDRESSES)].clone();
-            self.node.redirect(&txid, &other, satoshi)?;
-        }
-        self.told.payments += 1;
-        Ok(())
-    }
-
-    fn grow(&mut self) -> Result<()> {
-        self.shape.forget_lost(&self.node)?;
-        self.shape.grow(&self.node, 2)?;
-        self.told.blocks += 2;
-        Ok(())
-    }
-
-    fn reorganise(&mut self, deepest: usize) -> Result<()> {
-        let depth = 1 + u32::try_from(self.below(deepest))?;
-        let fate = [Fate::Moved, Fate::Unconfirmed, Fate::Replaced][self.below(3)];
-        reorganise(&self.node, depth, depth + 1, fate)?;
-        self.told.reorgs += 1;
-        self.shape.forget_lost(&self.node)
-    }
-
-    /// In order, or with what it has not written lost.
-    fn restart_node(&mut self) -> Result<()> {
-        if self.told.restarts % 2 == 1 {
-            self.node.kill()?;
-        }
-        self.node.restart()?;
-        self.told.restarts += 1;
-        self.shape.forget_lost(&self.node)
-    }
-
-    /// A number below `limit` (a linear congruential generator's upper half).
-    fn below(&mut self, limit: usize) -> usize {
-        let next = self.random.wrapping_mul(6_364_136_223_846_793_005);
-        self.random = next.wrapping_add(1_442_695_040_888_963_407);
-        (self.random >> 33) as usize % limit
-    }
-}
-
-impl std::fmt::Display for Told {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} blocks, {} payments, {} reorgs, {} refused by the node; node restarted {} times, server killed {} times",
-            self.blocks, self.payments, self.reorgs, self.refused, self.restarts, self.kills
-        )
-    }
 }
 
 /// What the server occupied, by the time since its start.
