@@ -49,6 +49,19 @@ impl Watcher {
         Ok(Self { line, told, tip })
     }
 
+    /// Hears exactly this: each script once, in any order, and these tips.
+    fn hears(&mut self, node: &Node, what: &str, scripts: &[&str], tips: &[u64]) -> Result<()> {
+        let mut heard = self.hear(node).with_context(|| what.to_owned())?;
+        let mut scripts = scripts.to_vec();
+        scripts.sort_unstable();
+        heard.scripts.sort();
+        ensure!(
+            heard.scripts == scripts && heard.tips == tips,
+            "{what}: {heard:?}"
+        );
+        Ok(())
+    }
+
     /// Hears until everything watched is as the node tells it and nothing more comes. What is told can be read at
     /// once: the history asked for after a notification has the status that was told.
     fn hear(&mut self, node: &Node) -> Result<Heard> {
@@ -174,21 +187,11 @@ fn a_wallet_hears_once_of_each_payment_block_and_reorg() -> Result<()> {
     );
 
     let paid = node.pay(&here, 1_000_000)?;
-    let heard = watcher.hear(&node)?;
-    ensure!(
-        heard.scripts == [ours.clone()] && heard.tips.is_empty(),
-        "a payment: {heard:?}"
-    );
+    watcher.hears(&node, "a payment", &[&ours], &[])?;
     let output = node.vout(&paid, &here)?;
     node.send(&node.spend(&[(&paid, output)], &there, 1_000)?)?;
-    let mut heard = watcher.hear(&node)?;
-    heard.scripts.sort();
-    let mut both = [ours.clone(), child.clone()];
-    both.sort();
-    ensure!(
-        heard.scripts == both && heard.tips.is_empty(),
-        "its child: {heard:?}"
-    );
+    let both = [ours.as_str(), child.as_str()];
+    watcher.hears(&node, "its child", &both, &[])?;
 
     // The parent alone is mined: the child keeps its id and gets another height.
     let parent = node.rpc("getrawtransaction", json!([paid]))?;
@@ -196,49 +199,23 @@ fn a_wallet_hears_once_of_each_payment_block_and_reorg() -> Result<()> {
         &node.new_address()?,
         &[parent.as_str().context("no hex")?.to_owned()],
     )?;
-    let mut heard = watcher.hear(&node)?;
-    heard.scripts.sort();
-    ensure!(
-        heard.scripts == both && heard.tips == [111],
-        "a block with the parent: {heard:?}"
-    );
+    watcher.hears(&node, "a block with the parent", &both, &[111])?;
 
     node.mine(1)?;
-    let mut heard = watcher.hear(&node)?;
-    heard.scripts.sort();
-    ensure!(
-        heard.scripts == both && heard.tips == [112],
-        "a block with the child: {heard:?}"
-    );
+    watcher.hears(&node, "a block with the child", &both, &[112])?;
     // Another block at the same height has the same payment.
     rewind(&node, 1)?;
     node.mine(2)?;
-    let heard = watcher.hear(&node)?;
-    ensure!(
-        heard.scripts.is_empty() && heard.tips == [113],
-        "a reorg that changes nothing of ours: {heard:?}"
-    );
+    watcher.hears(&node, "a reorg that changes nothing of ours", &[], &[113])?;
     node.mine(1)?;
-    let heard = watcher.hear(&node)?;
-    ensure!(
-        heard.scripts.is_empty() && heard.tips == [114],
-        "a block of others: {heard:?}"
-    );
+    watcher.hears(&node, "a block of others", &[], &[114])?;
 
     reorganise(&node, 4, 5, Fate::Unconfirmed)?;
-    let mut heard = watcher.hear(&node)?;
-    heard.scripts.sort();
-    ensure!(heard.scripts == both, "a reorg into the mempool: {heard:?}");
-    ensure!(heard.tips == [115], "a reorg into the mempool: {heard:?}");
+    watcher.hears(&node, "a reorg into the mempool", &both, &[115])?;
     node.mine(1)?;
-    watcher.hear(&node)?;
+    watcher.hears(&node, "a block with both", &both, &[116])?;
     reorganise(&node, 1, 2, Fate::Moved)?;
-    let mut heard = watcher.hear(&node)?;
-    heard.scripts.sort();
-    ensure!(
-        heard.scripts == both && heard.tips == [117],
-        "a reorg that moves: {heard:?}"
-    );
+    watcher.hears(&node, "a reorg that moves", &both, &[117])?;
     watcher.is_silent(LONG_SILENCE)
 }
 
@@ -250,14 +227,9 @@ fn a_payment_that_is_replaced_leaves_no_trace() -> Result<()> {
     let (there, theirs) = watched(&node)?;
     let mut watcher = Watcher::subscribe(&server, &[&ours, &theirs])?;
     let paid = node.pay(&here, 1_000_000)?;
-    let heard = watcher.hear(&node)?;
-    ensure!(heard.scripts == [ours.clone()], "a payment: {heard:?}");
+    watcher.hears(&node, "a payment", &[&ours], &[])?;
     node.redirect(&paid, &there, 900_000)?;
-    let mut heard = watcher.hear(&node)?;
-    heard.scripts.sort();
-    let mut both = [ours.clone(), theirs.clone()];
-    both.sort();
-    ensure!(heard.scripts == both, "its replacement: {heard:?}");
+    watcher.hears(&node, "its replacement", &[&ours, &theirs], &[])?;
     ensure!(watcher.told[&ours].is_null(), "a status of what is gone");
 
     let revoked = watcher
@@ -267,11 +239,7 @@ fn a_payment_that_is_replaced_leaves_no_trace() -> Result<()> {
     watcher.told.remove(&ours);
     node.pay(&here, 500_000)?;
     node.mine(1)?;
-    let heard = watcher.hear(&node)?;
-    ensure!(
-        heard.scripts == [theirs] && heard.tips == [111],
-        "after revoking: {heard:?}"
-    );
+    watcher.hears(&node, "after revoking", &[&theirs], &[111])?;
     let again = watcher
         .line
         .call("blockchain.scripthash.unsubscribe", json!([ours]))?;
