@@ -1,7 +1,8 @@
 //! What comes with the program for installing it, tried by the programs that it is for.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -71,7 +72,7 @@ fn tor_takes_the_example_as_it_is_and_with_all_its_lines() {
         let folder = tempfile::tempdir().unwrap();
         // Tor looks whether it is there.
         let secrets = folder.path().join("onion_auth");
-        fs::create_dir(&secrets).unwrap();
+        DirBuilder::new().mode(0o700).create(&secrets).unwrap();
         let file = folder.path().join("torrc");
         fs::write(
             &file,
