@@ -271,42 +271,34 @@ impl Anything {
         usize::try_from(self.view_version % 4 * 100).unwrap_or(0)
     }
 
-    fn about_script(&self, query: &Query) -> Answer {
-        let version = self.view_version;
-        match query {
-            Query::Balance(_) => Answer::Balance {
-                confirmed: version,
-                unconfirmed: -1,
-            },
-            Query::Status(_) => {
-                let height = EntryHeight::Confirmed(Height(height(version)));
-                let entry = HistoryEntry {
-                    txid: txid(),
-                    height,
-                };
-                Answer::Status(StatusHash::of(
-                    (!version.is_multiple_of(3)).then_some(entry),
-                ))
-            }
-            Query::Unspent(_) => {
-                let row = UnspentRow {
-                    txid: txid(),
-                    vout: 1,
-                    height: None,
-                    value: version,
-                };
-                Answer::Unspent(vec![row; self.count()])
-            }
-            _ => {
-                let height = EntryHeight::Confirmed(Height(1));
-                let row = HistoryRow {
-                    txid: txid(),
-                    height,
-                    fee: Some(5),
-                };
-                Answer::History(vec![row; self.count()])
-            }
-        }
+    fn status(&self) -> Answer {
+        let height = EntryHeight::Confirmed(Height(height(self.view_version)));
+        let entry = HistoryEntry {
+            txid: txid(),
+            height,
+        };
+        let some = !self.view_version.is_multiple_of(3);
+        Answer::Status(StatusHash::of(some.then_some(entry)))
+    }
+
+    fn unspent(&self) -> Answer {
+        let row = UnspentRow {
+            txid: txid(),
+            vout: 1,
+            height: None,
+            value: self.view_version,
+        };
+        Answer::Unspent(vec![row; self.count()])
+    }
+
+    fn history(&self) -> Answer {
+        let height = EntryHeight::Confirmed(Height(1));
+        let row = HistoryRow {
+            txid: txid(),
+            height,
+            fee: Some(5),
+        };
+        Answer::History(vec![row; self.count()])
     }
 }
 
@@ -353,11 +345,13 @@ impl Source for Anything {
                 index: 3,
             },
             Query::Transaction(_) => Answer::Transaction(vec![1; self.count()]),
-            Query::Balance(_)
-            | Query::History(_)
-            | Query::Unconfirmed(_)
-            | Query::Status(_)
-            | Query::Unspent(_) => self.about_script(query),
+            Query::Balance(_) => Answer::Balance {
+                confirmed: version,
+                unconfirmed: -1,
+            },
+            Query::History(_) | Query::Unconfirmed(_) => self.history(),
+            Query::Status(_) => self.status(),
+            Query::Unspent(_) => self.unspent(),
         })
     }
 

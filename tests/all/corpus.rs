@@ -1,11 +1,5 @@
 //! The fuzz targets over their corpus, so that what they once found stays found on machines without a fuzzer.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "in a test a panic is how a finding is told"
-)]
-
 #[path = "../../fuzz/bodies.rs"]
 mod bodies;
 
