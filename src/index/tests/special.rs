@@ -228,7 +228,7 @@ fn a_chain_that_is_too_long_is_refused_with_a_sentence() {
         assert_eq!(
             report(&error),
             "index more than 20000 blocks: this version keeps every block in memory and serves \
-             short chains only"
+             short chains only; use --network regtest or a young test network"
         );
     }
     assert_eq!(
