@@ -215,7 +215,7 @@ fn a_first_run_on_a_terminal_shows_the_address_that_was_told_before_it() {
     assert_eq!(onion_address(&shown), address);
     let code = shown
         .lines()
-        .filter(|line| line.contains('▀') && line.contains("\x1b[38;5;16;48;5;231m"));
+        .filter(|line| line.contains('\u{2580}') && line.contains("\x1b[38;5;16;48;5;231m"));
     assert!(code.count() >= 17, "{shown}");
 
     wait_for("reachable door", || {
@@ -235,7 +235,7 @@ fn a_first_run_on_a_terminal_shows_the_address_that_was_told_before_it() {
     let shown = terminal.shown();
     let (_, after_the_bars) = shown.rsplit_once("INFO tor 100 %, door reachable").unwrap();
     assert!(
-        after_the_bars.lines().count() == 2 && !after_the_bars.contains('█'),
+        after_the_bars.lines().count() == 2 && !after_the_bars.contains('\u{2588}'),
         "{shown}"
     );
     let status = run(&[&["status"], words(&flags).as_slice()].concat());
