@@ -17,8 +17,6 @@ use crate::fixture::{PATIENCE, client_of, network, new_user, node, server, wait_
 const STREAMS_MAX: usize = 16;
 /// How long an orderly end may take with a handful of clients.
 const STOP: Duration = Duration::from_secs(10);
-/// How long after it the end of a stream may take to reach a client.
-const GOODBYE: Duration = Duration::from_secs(3);
 
 #[test]
 fn each_user_has_one_circuit_and_at_most_sixteen_streams_on_it() {
@@ -126,7 +124,7 @@ fn end_with_clients(claustrum: &mut Claustrum) {
     println!("ended within {:.1?}", began.elapsed());
     assert!(began.elapsed() < STOP);
     for client in &mut clients {
-        assert_eq!(client.read(GOODBYE).unwrap(), None);
+        assert_eq!(client.read(PATIENCE).unwrap(), None);
     }
     let log = claustrum.stderr();
     assert!(!log.contains("panic") && !log.contains("ERROR"), "{log}");

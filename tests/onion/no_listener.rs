@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rig::node::{self, Node};
 use rig::server::{Claustrum, Loopback, Options};
@@ -138,6 +138,23 @@ fn traced(trace: &Trace) -> Options {
     }
 }
 
+/// A wallet that watches; under strace the index may still be being built when it comes first.
+fn watching(way: &Way, arguments: &[&str]) -> Wallet {
+    let deadline = Instant::now() + VISIT;
+    loop {
+        let mut wallet = Wallet::start("visit", way, arguments).unwrap();
+        match wallet.step("watching", VISIT) {
+            Ok(_) => return wallet,
+            Err(error)
+                if Instant::now() < deadline && error.to_string().contains("being built") =>
+            {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            Err(error) => panic!("{error:#}"),
+        }
+    }
+}
+
 /// A wallet comes, is paid, sees the payment in a block, and goes.
 fn visit(node: &Node, way: &Way) {
     let there = node.new_address().unwrap();
@@ -151,8 +168,7 @@ fn visit(node: &Node, way: &Way) {
         "--expect-confirmed",
         &payment,
     ];
-    let mut wallet = Wallet::start("visit", way, &arguments).unwrap();
-    wallet.step("watching", VISIT).unwrap();
+    let mut wallet = watching(way, &arguments);
     node.pay(&there, PAYMENT).unwrap();
     let balance = wallet.step("balance", VISIT).unwrap();
     assert_eq!(balance["unconfirmed"], PAYMENT);
