@@ -72,6 +72,7 @@ fn visit_the_product(watch: &Watch, options: &Options) {
     };
     assert_silent(&remains, &secrets, &[cookie_before, cookie(&node)]);
     assert_eq!(remains.find_said([&onion_address]), NOTHING);
+    remains.assert_private();
     watch.assert_nothing_lies_about();
     assert_found_where_it_is(&remains, &secrets);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use rig::server::Options;
@@ -104,6 +105,19 @@ impl Remains {
             search.writes("writes", listing, ports);
         }
         search.finds()
+    }
+
+    /// No file or folder that others could read.
+    pub(super) fn assert_private(&self) {
+        let mut folders: Vec<_> = self.data_dir.iter().cloned().collect();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let metadata = path.symlink_metadata().unwrap();
+                assert_eq!(metadata.mode() & 0o077, 0, "{}", path.display());
+                folders.extend(metadata.is_dir().then_some(path));
+            }
+        }
     }
 
     /// In what it said and showed alone.

@@ -59,15 +59,17 @@ impl Trace {
             "-f".into(),
             "-xx".into(),
             format!("-s{BUFFER_BYTES_MAX}").into(),
-            format!("-etrace={}", self.calls).into(),
             "-o".into(),
             self.file.clone().into(),
         ];
+        let mut calls = self.calls.to_owned();
         if !rustix::process::geteuid().is_root() {
             // The kernel shows the memory of a program that is not dumpable to root alone, so that no argument in
-            // memory could be listed. Under strace it stays dumpable then.
+            // memory could be listed. So strace answers in its place, which needs that it is listed too.
+            calls += ",prctl";
             words.push("-einject=prctl:retval=0".into());
         }
+        words.push(format!("-etrace={calls}").into());
         Ok(words)
     }
 
@@ -75,7 +77,10 @@ impl Trace {
     pub fn read(&self) -> Result<Listing> {
         let text = std::fs::read_to_string(&self.file)
             .with_context(|| format!("failed to read {}", self.file.display()))?;
-        Listing::parse(&text)
+        let mut listing = Listing::parse(&text)?;
+        let asked = self.calls.contains("prctl");
+        listing.calls.retain(|call| asked || call.name != "prctl");
+        Ok(listing)
     }
 }
 
