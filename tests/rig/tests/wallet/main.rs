@@ -85,6 +85,7 @@ fn a_server_is_started_reached_traced_and_ended() -> Result<()> {
         "#!/bin/sh\n\
          echo \"$@\"\n\
          [ \"$1\" != address ] || {{ echo 'tor {onion_address}:50001:t'; exit; }}\n\
+         [ \"$1\" != status ] || {{ echo 'door      reachable'; exit; }}\n\
          trap 'kill $child; exit 3' TERM\n\
          sleep 1000 & child=$!\n\
          wait\n"
@@ -120,7 +121,7 @@ fn a_server_is_started_reached_traced_and_ended() -> Result<()> {
     assert!(claustrum.start_again(network).is_err());
     assert_eq!(claustrum.stop()?.code(), Some(3));
     // The trace goes on to the exit of the program.
-    assert!(std::fs::read_to_string(&trace)?.contains("exit_group("));
+    assert!(std::fs::read_to_string(&trace)?.contains("+++ exited with 3 +++"));
     claustrum.start_again(network)?;
     assert!(!claustrum.kill()?.success());
     Ok(())
