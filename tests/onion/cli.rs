@@ -4,7 +4,7 @@ use std::fs::{self, File, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rig::process::Process;
@@ -14,7 +14,7 @@ use rig::tor_network::ONION_PORT;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::fixture::{network, new_user, node, server as shared, wait_for};
+use crate::fixture::{network, new_user, node, run, said, server as shared, wait_for};
 
 /// The server's own limit.
 const STOP: Duration = Duration::from_secs(20);
@@ -327,19 +327,6 @@ fn flags(folder: &TempDir) -> Vec<String> {
 
 fn words(flags: &[String]) -> Vec<&str> {
     flags.iter().map(String::as_str).collect()
-}
-
-/// Runs the program to its end.
-fn run(arguments: &[&str]) -> Output {
-    let mut command = server::bare(server::program().unwrap());
-    command.args(arguments).stdin(Stdio::null());
-    command.output().unwrap()
-}
-
-/// Both outputs of a command.
-fn said(output: &Output) -> String {
-    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    format!("{out}{err}")
 }
 
 /// The first onion address in a text.

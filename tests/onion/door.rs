@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use rig::server::{self, Claustrum, Options};
+use rig::server::{Claustrum, Options};
 use rig::socks::{self, Line};
 use rig::tor_network::ONION_PORT;
 use rig::wallet::{Wallet, Way};
 use serde_json::json;
 
-use crate::fixture::{PATIENCE, client_of, network, new_user, node, server, wait_for};
+use crate::fixture::{PATIENCE, client_of, network, new_user, node, run, said, server, wait_for};
 
 /// Streams that one circuit may have, as docs/limits.md has it.
 const STREAMS_MAX: usize = 16;
@@ -235,13 +235,17 @@ fn shows_no_bridge(folder: &Path, fragment: &str) {
 }
 
 fn run_with_fragment(folder: &Path, fragment: &str) -> Output {
-    let file = folder.join("fragment.toml");
+    let (file, data) = (folder.join("fragment.toml"), folder.join("data"));
     fs::write(&file, fragment).unwrap();
-    let mut command = server::bare(server::program().unwrap());
-    command
-        .args(["--network", "regtest", "--data-dir"])
-        .arg(folder.join("data"));
-    command.arg("--tor-config").arg(&file).output().unwrap()
+    let [file, data] = [&file, &data].map(|path| path.to_str().unwrap());
+    run(&[
+        "--network",
+        "regtest",
+        "--data-dir",
+        data,
+        "--tor-config",
+        file,
+    ])
 }
 
 /// Every file of Tor's keystore with its content, once there is one.
@@ -270,10 +274,4 @@ fn connect(user: &str) -> anyhow::Result<Line> {
 
 fn ping(line: &mut Line) {
     line.call("server.ping", json!([])).unwrap();
-}
-
-/// Both outputs of a command.
-fn said(output: &Output) -> String {
-    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    format!("{out}{err}")
 }

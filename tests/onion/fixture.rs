@@ -1,12 +1,14 @@
 //! One node, one Tor network and one server for all tests that do not change them; started once.
 
+use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rig::node::{self, Node};
 use rig::oracle;
-use rig::server::{Claustrum, Options};
+use rig::process;
+use rig::server::{self, Claustrum, Options};
 use rig::socks::Line;
 use rig::tor_network::TorNetwork;
 use serde_json::json;
@@ -80,6 +82,18 @@ pub(crate) fn client_speaking(server: &Claustrum, version: &str) -> Line {
     let agreed = line.call("server.version", json!(["rig", version]));
     assert_eq!(agreed.unwrap()[1], version);
     line
+}
+
+/// Runs the program to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    let mut command = server::bare(server::program().unwrap());
+    process::output("the program", command.args(arguments), PATIENCE).unwrap()
+}
+
+/// Both outputs of a program.
+pub(crate) fn said(output: &Output) -> String {
+    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    format!("{out}{err}")
 }
 
 /// What `look` finds, as soon as it finds something.

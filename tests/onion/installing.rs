@@ -9,6 +9,8 @@ use std::process::{Command, Output};
 use rig::programs::{Program, repository};
 use rig::server;
 
+use crate::fixture::{run, said};
+
 /// What systemd itself calls OK; an ordinary service has 9.6.
 const EXPOSURE_MAX: f64 = 2.0;
 
@@ -97,17 +99,10 @@ fn tor_takes_the_example_as_it_is_and_with_all_its_lines() {
 fn the_program_takes_the_example_of_its_configuration() {
     let example = repository().join("claustrum.example.toml");
     let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
     let address = |config: &Path| {
-        let mut command = server::bare(server::program().unwrap());
-        command.args([
-            "address",
-            "--network",
-            "regtest",
-            "--config",
-            path(config),
-            "--data-dir",
-        ]);
-        command.arg(folder.path().join("data")).output().unwrap()
+        let network = ["address", "--network", "regtest", "--data-dir", path(&data)];
+        run(&[network.as_slice(), &["--config", path(config)]].concat())
     };
     let taken = address(&example);
     assert!(taken.status.success(), "{}", said(&taken));
@@ -143,12 +138,6 @@ fn systemd_analyze(arguments: &[&str]) -> Output {
 fn exit_status(line: &str) -> Option<&str> {
     let cell = line.strip_prefix("| ")?.split(' ').next()?;
     cell.parse::<u8>().ok().map(|_| cell)
-}
-
-/// Both outputs of a command.
-fn said(output: &Output) -> String {
-    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    format!("{out}{err}")
 }
 
 fn read(name: &str) -> String {

@@ -1,7 +1,8 @@
 //! A program that ends with its handle.
 
+use std::io::{Read as _, Seek as _};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -140,6 +141,27 @@ impl Process {
             kill_process_group(Pid::from_child(&self.child), signal).ok();
         }
     }
+}
+
+/// Runs a program to its end; an error if it needs longer than `limit`.
+pub fn output(name: &str, command: &mut Command, limit: Duration) -> Result<Output> {
+    let mut outputs = [tempfile::tempfile()?, tempfile::tempfile()?];
+    command
+        .stdin(Stdio::null())
+        .stdout(outputs[0].try_clone()?)
+        .stderr(outputs[1].try_clone()?);
+    let status = Process::start(name, command)?.wait(limit)?;
+    let mut texts = [Vec::new(), Vec::new()];
+    for (file, text) in outputs.iter_mut().zip(&mut texts) {
+        file.rewind()?;
+        file.read_to_end(text)?;
+    }
+    let [stdout, stderr] = texts;
+    Ok(Output {
+        status,
+        stdout,
+        stderr,
+    })
 }
 
 impl Drop for Process {

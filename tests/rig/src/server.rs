@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::guard::Folder;
 use crate::node::Node;
 use crate::ports;
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::programs::{example, repository};
 use crate::socks::{self, Line};
 use crate::tor_network::{ONION_PORT, TorNetwork};
@@ -22,6 +22,8 @@ use crate::trace::Trace;
 
 /// Enough for a busy machine; an idle one needs two seconds.
 const REACHABLE: Duration = Duration::from_secs(90);
+/// A command that does not serve is done at once; `check-config` waits for a node.
+const COMMAND: Duration = Duration::from_secs(60);
 /// The server's own limit is 20 s.
 const STOP: Duration = Duration::from_secs(25);
 const POLL: Duration = Duration::from_millis(100);
@@ -156,14 +158,12 @@ impl Claustrum {
             .context("the server has not told its address yet")
     }
 
-    /// Runs another command of the program, such as `status`, with the same flags.
+    /// Runs another command of the program to its end, such as `status`, with the same flags.
     pub fn run(&self, command: &str) -> Result<Output> {
         let arguments = &self.server.arguments;
-        bare(&self.server.program)
-            .args(command.split(' '))
-            .args(arguments)
-            .output()
-            .context("failed to run the server")
+        let mut program = bare(&self.server.program);
+        program.args(command.split(' ')).args(arguments);
+        process::output("the server", &mut program, COMMAND)
     }
 
     /// Starts it again after it has ended, on the same data directory; returns when it is reachable.
