@@ -6,7 +6,9 @@
 //! *thread* that spawned a program ends, which in a test binary is the first test, and it does not reach a program's
 //! own children.
 
+use std::fs::Permissions;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
@@ -37,6 +39,8 @@ impl Folder {
     pub(crate) fn new(name: &str) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix(&format!("rig-{name}-"))
+            // Tor makes its control socket only where nobody else can come.
+            .permissions(Permissions::from_mode(0o700))
             .tempdir()
             .context("failed to make a folder for temporary files")?;
         tell("folder", folder.path().display())?;
