@@ -20,6 +20,7 @@ check: deny
 	$(CARGO) fmt --manifest-path tests/wallet/Cargo.toml --check
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc $(LOCKED) --workspace --no-deps --document-private-items
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	$(CARGO) update $(LOCKED) --quiet --workspace --manifest-path fuzz/Cargo.toml
 
 # Figures as a table on standard output, every measurement in target/bench/onion.jsonl; docs/performance.md explains them.
 bench: build wallet rig
