@@ -20,7 +20,6 @@ const REPLY: Duration = Duration::from_secs(30);
 
 /// What clients know, and what became of them.
 pub(crate) struct Clients {
-    socks_port: u16,
     onion_address: String,
     /// Script hashes that are used.
     watched: Vec<String>,
@@ -39,13 +38,13 @@ pub(crate) struct Clients {
 #[derive(Default)]
 struct Returns {
     awaited: Option<Instant>,
+    served_since: Option<Instant>,
     seconds: Vec<f64>,
 }
 
 impl Clients {
-    pub(crate) fn new(socks_port: u16, onion_address: String, watched: Vec<String>) -> Self {
+    pub(crate) fn new(onion_address: String, watched: Vec<String>) -> Self {
         Self {
-            socks_port,
             onion_address,
             watched,
             ended: AtomicBool::default(),
@@ -60,7 +59,15 @@ impl Clients {
 
     /// The server has been started again: notes when it is reached.
     pub(crate) fn await_somebody(&self) {
-        self.returns().awaited = Some(Instant::now());
+        let mut returns = self.returns();
+        returns.awaited = Some(Instant::now());
+        returns.served_since = None;
+    }
+
+    /// How long wallets have been served since the last start.
+    pub(crate) fn served(&self) -> Duration {
+        let since = self.returns().served_since;
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     pub(crate) fn tell_returns(&self) -> String {
@@ -79,18 +86,20 @@ impl Clients {
     }
 
     /// A wallet after the other.
-    pub(crate) fn visit(&self, name: &str) {
-        self.repeat(name, |user, number| match self.one_visit(user, number) {
+    pub(crate) fn visit(&self, name: &str, socks_port: u16) {
+        let visit = |user: &str, number| self.one_visit(self.connect(socks_port, user)?, number);
+        self.repeat(name, |user, number| match visit(user, number) {
             Ok(()) => add(&self.visits),
             Err(_) => add(&self.broken),
         });
     }
 
     /// A bad client after the other, each kind in its turn.
-    pub(crate) fn attack(&self, name: &str) {
+    pub(crate) fn attack(&self, name: &str, socks_port: u16) {
+        let attack = |user: &str, number| self.one_attack(self.connect(socks_port, user)?, number);
         self.repeat(name, |user, number| {
             // How it ends is the server's affair.
-            if self.one_attack(user, number).is_ok() {
+            if attack(user, number).is_ok() {
                 add(&self.attacks);
             }
         });
@@ -106,8 +115,7 @@ impl Clients {
         }
     }
 
-    fn one_visit(&self, user: &str, number: usize) -> Result<()> {
-        let mut line = self.connect(user)?;
+    fn one_visit(&self, mut line: Line, number: usize) -> Result<()> {
         line.call("server.version", json!(["soak", ["1.4", "1.6"]]))?;
         self.reached();
         line.call("blockchain.headers.subscribe", json!([]))?;
@@ -156,8 +164,7 @@ impl Clients {
         Ok(())
     }
 
-    fn one_attack(&self, user: &str, number: usize) -> Result<()> {
-        let mut line = self.connect(user)?;
+    fn one_attack(&self, mut line: Line, number: usize) -> Result<()> {
         match number % 4 {
             // Asks for much and reads nothing.
             0 => {
@@ -188,6 +195,7 @@ impl Clients {
 
     fn reached(&self) {
         let mut returns = self.returns();
+        returns.served_since.get_or_insert_with(Instant::now);
         if let Some(since) = returns.awaited.take() {
             returns.seconds.push(since.elapsed().as_secs_f64());
         }
@@ -197,8 +205,8 @@ impl Clients {
         self.returns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn connect(&self, user: &str) -> Result<Line> {
-        let stream = socks::connect(self.socks_port, user, &self.onion_address, ONION_PORT)?;
+    pub(crate) fn connect(&self, socks_port: u16, user: &str) -> Result<Line> {
+        let stream = socks::connect(socks_port, user, &self.onion_address, ONION_PORT)?;
         Ok(Line::new(stream))
     }
 }

@@ -41,16 +41,21 @@ fn main() -> Result<()> {
     let network = TorNetwork::start()?;
     let mut claustrum = Claustrum::start(&chain.node, &network, &Options::default())?;
     let onion_address = claustrum.onion_address()?.to_owned();
-    let clients = Clients::new(network.socks_port(), onion_address, chain.watched()?);
+    let clients = Clients::new(onion_address, chain.watched()?);
+    // A Tor client of their own for each, as wallets have: one remembers what another has not tried.
+    let wallets: Vec<_> = (0..WALLETS)
+        .map(|_| network.add_client())
+        .collect::<Result<_>>()?;
+    let socks_port = network.socks_port();
     println!("soak: everything runs; {minutes} minutes begin");
     let mut memory = Memory::default();
     std::thread::scope(|scope| {
         let clients = &clients;
-        for number in 0..WALLETS {
-            scope.spawn(move || clients.visit(&format!("wallet-{number}")));
+        for (number, tor) in wallets.iter().enumerate() {
+            scope.spawn(move || clients.visit(&format!("wallet-{number}"), tor.socks_port()));
         }
         for number in 0..ATTACKERS {
-            scope.spawn(move || clients.attack(&format!("attacker-{number}")));
+            scope.spawn(move || clients.attack(&format!("attacker-{number}"), socks_port));
         }
         let outcome = run(&mut chain, &mut claustrum, clients, length, &mut memory);
         // In any case, or the scope would never end.
@@ -68,7 +73,7 @@ fn main() -> Result<()> {
     );
     println!("soak: {}", clients.tell_returns());
     println!("soak: {}", memory.tell());
-    let compared = compare(&chain.node, &clients);
+    let compared = compare(&chain.node, &clients, socks_port);
     println!(
         "{}",
         String::from_utf8_lossy(&claustrum.run("status")?.stdout)
@@ -112,7 +117,7 @@ fn run(
         }
         if sampled.elapsed() > SAMPLE {
             let bytes = claustrum.process().anonymous_bytes()?;
-            memory.add(killed.elapsed(), bytes);
+            memory.add(clients.served(), bytes);
             sampled = Instant::now();
         }
         std::thread::sleep(STEP);
@@ -120,7 +125,7 @@ fn run(
     Ok(())
 }
 
-/// What the server occupied, by the time since its start.
+/// What the server occupied, by the time it has served wallets since its last start.
 #[derive(Default)]
 struct Memory {
     samples: Vec<(f64, f64)>,
@@ -128,11 +133,11 @@ struct Memory {
 }
 
 impl Memory {
-    fn add(&mut self, running: Duration, bytes: u64) {
-        let (minutes, mebibytes) = (running.as_secs_f64() / 60.0, bytes as f64 / 1_048_576.0);
+    fn add(&mut self, served: Duration, bytes: u64) {
+        let (minutes, mebibytes) = (served.as_secs_f64() / 60.0, bytes as f64 / 1_048_576.0);
         // Since the last kill alone.
         self.samples.retain(|(before, _)| *before < minutes);
-        if running > WARM {
+        if served > WARM {
             self.samples.push((minutes, mebibytes));
         }
         self.peak = self.peak.max(mebibytes);
@@ -159,13 +164,13 @@ impl Memory {
 }
 
 /// Holds what the server says about every script against the oracle; how many there are.
-fn compare(node: &Node, clients: &Clients) -> Result<usize> {
+fn compare(node: &Node, clients: &Clients, socks_port: u16) -> Result<usize> {
     let deadline = Instant::now() + SETTLED;
     let scripts = oracle::scripts(node)?;
     let scripts: Vec<_> = scripts.iter().collect();
     for attempt in 0.. {
         let ask = || -> Result<Vec<Value>> {
-            let mut line = clients.connect(&format!("oracle-{attempt}"))?;
+            let mut line = clients.connect(socks_port, &format!("oracle-{attempt}"))?;
             let parts = scripts.chunks(SCRIPTS_PER_BATCH);
             let found = parts
                 .map(|part| ask(&mut line, part))
