@@ -7,6 +7,7 @@ mod bad_input;
 mod client;
 mod corpus;
 mod fixture;
+mod memory;
 mod node_states;
 mod notifications;
 mod oracle;
