@@ -1,6 +1,5 @@
 //! Everything but the way in: index, follower and sessions, put together and taken apart in order.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -159,9 +158,6 @@ pub enum Error {
         "follow the node: the follower ended by itself; start the server again, and report the place it printed"
     )]
     FollowerLost,
-    /// A thread cannot be started.
-    #[error("start a thread")]
-    Thread(#[source] io::Error),
 }
 
 impl Error {
@@ -171,7 +167,6 @@ impl Error {
             Self::Index(error) => error.kind(),
             Self::Follow(error) => error.kind(),
             Self::FollowerLost => ErrorKind::Bug,
-            Self::Thread(_) => ErrorKind::Environment,
         }
     }
 }
