@@ -287,9 +287,11 @@ impl Terminal {
         let shown = folder.path().join("shown");
         let quoted: Vec<_> = flags.iter().map(|flag| format!("'{flag}'")).collect();
         let program = server::program().unwrap();
-        let command = format!("'{}' {}", program.display(), quoted.join(" "));
+        // A shell that stays would take the interrupt too, and tell its own status.
+        let command = format!("exec '{}' {}", program.display(), quoted.join(" "));
         let mut script = server::bare("script");
         script
+            .env("SHELL", "/bin/sh")
             .args(["-q", "-e", "-f", "-c", &command, "/dev/null"])
             .stdin(Stdio::piped());
         script.stdout(File::create(&shown).unwrap());
