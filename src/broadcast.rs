@@ -2,11 +2,18 @@
 //!
 //! What a client is told is one of the fixed texts of [`Refusal`]; the node's own words never reach it.
 
+mod peer;
 mod refusal;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "admission comes with the next step")
+)]
+mod transaction;
 
 use bitcoin::consensus::encode;
 use bitcoin::{Transaction, Txid};
 
+pub use peer::{Host, Peer, PeerAddress, PeerFault, PeerNetwork, Transport};
 pub use refusal::Refusal;
 
 use crate::limits;

@@ -1,0 +1,69 @@
+//! A transaction on its way out, in memory that is wiped.
+
+use std::fmt;
+
+use bitcoin::{OutPoint, Transaction, Txid, Wtxid};
+use zeroize::Zeroizing;
+
+/// A transaction that waits for its deliveries.
+pub(super) struct QueuedTransaction {
+    /// What peers are told of.
+    pub(super) txid: Txid,
+    /// What tells it from the same payment with another witness.
+    pub(super) wtxid: Wtxid,
+    /// What it spends.
+    pub(super) inputs: Vec<OutPoint>,
+    /// The whole of it, witness included, as consensus encodes it.
+    pub(super) raw: Zeroizing<Vec<u8>>,
+}
+
+impl QueuedTransaction {
+    /// Of a transaction and the bytes it was decoded from.
+    pub(super) fn new(transaction: &Transaction, raw: Zeroizing<Vec<u8>>) -> Self {
+        Self {
+            txid: transaction.compute_txid(),
+            wtxid: transaction.compute_wtxid(),
+            inputs: transaction
+                .input
+                .iter()
+                .map(|input| input.previous_output)
+                .collect(),
+            raw,
+        }
+    }
+}
+
+impl fmt::Debug for QueuedTransaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[scrubbed]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bitcoin::consensus::encode;
+    use bitcoin::{TxIn, absolute, transaction};
+    use zeroize::ZeroizeOnDrop;
+
+    static_assertions::assert_not_impl_any!(QueuedTransaction: fmt::Display, Clone, serde::Serialize);
+
+    fn assert_wiped<T: ZeroizeOnDrop>(_memory: &T) {}
+
+    #[test]
+    fn it_keeps_its_names_and_shows_nothing() {
+        let transaction = Transaction {
+            version: transaction::Version::TWO,
+            lock_time: absolute::LockTime::ZERO,
+            input: vec![TxIn::default()],
+            output: Vec::new(),
+        };
+        let raw = Zeroizing::new(encode::serialize(&transaction));
+        let queued = QueuedTransaction::new(&transaction, raw);
+        assert_eq!(queued.txid, transaction.compute_txid());
+        assert_eq!(queued.wtxid, transaction.compute_wtxid());
+        assert_eq!(queued.inputs, [OutPoint::null()]);
+        assert_wiped(&queued.raw);
+        assert_eq!(format!("{queued:?} {queued:#?}"), "[scrubbed] [scrubbed]");
+    }
+}
