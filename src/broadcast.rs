@@ -2,6 +2,7 @@
 //!
 //! What a client is told is one of the fixed texts of [`Refusal`]; the node's own words never reach it.
 
+mod conversation;
 mod peer;
 mod refusal;
 #[cfg_attr(
@@ -9,12 +10,15 @@ mod refusal;
     expect(dead_code, reason = "admission comes with the next step")
 )]
 mod transaction;
+mod wire;
 
 use bitcoin::consensus::encode;
 use bitcoin::{Transaction, Txid};
 
+pub use conversation::{Conversation, DeliveryEnd, Progress};
 pub use peer::{Host, Peer, PeerAddress, PeerFault, PeerNetwork, Transport};
 pub use refusal::Refusal;
+pub use transaction::QueuedTransaction;
 
 use crate::limits;
 use crate::node::{SendError, Sender};

@@ -130,3 +130,15 @@ pub const NODE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 pub const FORK_SEARCH_BATCH: u32 = 144;
 /// Weight of a transaction taken for broadcast; nodes relay no larger one.
 pub const TRANSACTION_WEIGHT_MAX: u64 = 400_000;
+/// A message of a peer that is told of a transaction: it may push headers or addresses, which are passed over.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 400_000;
+/// Bytes of such a peer in all; a chatty one sends a few thousand in the life of a connection.
+pub const PEER_BYTES_MAX: usize = 1_000_000;
+/// Its messages until the transaction is announced; a node sends eight.
+pub const PEER_HANDSHAKE_MESSAGES_MAX: usize = 64;
+/// Its messages in all.
+pub const PEER_MESSAGES_MAX: usize = 256;
+/// The name it gives itself; nodes take no longer one.
+pub const PEER_AGENT_BYTES_MAX: usize = 256;
+/// Random bytes behind the key that begins an encrypted connection; the protocol's number.
+pub const PEER_GARBAGE_BYTES_MAX: usize = 4095;

@@ -6,7 +6,7 @@ use bitcoin::{OutPoint, Transaction, Txid, Wtxid};
 use zeroize::Zeroizing;
 
 /// A transaction that waits for its deliveries.
-pub(super) struct QueuedTransaction {
+pub struct QueuedTransaction {
     /// What peers are told of.
     pub(super) txid: Txid,
     /// What tells it from the same payment with another witness.
@@ -19,7 +19,7 @@ pub(super) struct QueuedTransaction {
 
 impl QueuedTransaction {
     /// Of a transaction and the bytes it was decoded from.
-    pub(super) fn new(transaction: &Transaction, raw: Zeroizing<Vec<u8>>) -> Self {
+    pub fn new(transaction: &Transaction, raw: Zeroizing<Vec<u8>>) -> Self {
         Self {
             txid: transaction.compute_txid(),
             wtxid: transaction.compute_wtxid(),

@@ -106,6 +106,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// Foreign crates that only these modules may name.
 const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("bitcoincore_rpc", &["node"]),
+    ("chacha20_poly1305", &["broadcast"]),
     ("claustrum_onion", &["door"]),
     ("clap", &["cli", "config"]),
     ("indicatif", &["cli"]),

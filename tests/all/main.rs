@@ -11,6 +11,7 @@ mod memory;
 mod node_states;
 mod notifications;
 mod oracle;
+mod peer;
 mod sessions;
 mod transcripts;
 mod watching;
