@@ -3,11 +3,28 @@
 //! What a client is told is one of the fixed texts of [`Refusal`]; the node's own words never reach it.
 
 mod conversation;
-mod peer;
-mod refusal;
 #[cfg_attr(
     not(test),
-    expect(dead_code, reason = "admission comes with the next step")
+    expect(dead_code, reason = "the dispatcher comes with the next step")
+)]
+mod job;
+mod peer;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the dispatcher comes with the next step")
+)]
+mod pool;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the dispatcher comes with the next step")
+)]
+mod queue;
+mod refusal;
+mod slot;
+mod timing;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the admission comes with the next step")
 )]
 mod transaction;
 mod wire;
@@ -17,7 +34,10 @@ use bitcoin::{Transaction, Txid};
 
 pub use conversation::{Conversation, DeliveryEnd, Progress};
 pub use peer::{Host, Peer, PeerAddress, PeerFault, PeerNetwork, Transport};
+pub use pool::Networks;
+pub use queue::Alarm;
 pub use refusal::Refusal;
+pub use timing::{Between, Exponential, Timing};
 pub use transaction::QueuedTransaction;
 
 use crate::limits;

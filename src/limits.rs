@@ -142,3 +142,71 @@ pub const PEER_MESSAGES_MAX: usize = 256;
 pub const PEER_AGENT_BYTES_MAX: usize = 256;
 /// Random bytes behind the key that begins an encrypted connection; the protocol's number.
 pub const PEER_GARBAGE_BYTES_MAX: usize = 4095;
+/// Peers that the pool holds; each is looked at in every draw.
+pub const PEER_CANDIDATES_MAX: usize = 20_000;
+/// Usable peers of one network without which no transaction is taken: one for each of the usual deliveries.
+pub const PEERS_MIN: usize = 3;
+/// A peer that was given a transaction gets no other one for this long, so that nobody links the two.
+pub const PEER_USED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// A peer that could not be reached is left alone for this long; it learnt nothing, so that others may try it then.
+pub const PEER_REST: Duration = Duration::from_secs(10 * 60);
+/// A peer this many blocks further behind than our tip is still syncing and drops what it is given: a day.
+pub const PEER_BEHIND_MAX: u32 = 144;
+/// Transactions on their way.
+pub const JOBS_MAX: usize = 100;
+/// Bytes of them; twenty of the largest ones.
+pub const QUEUE_BYTES_MAX: usize = 8_000_000;
+/// Transactions on their way that spend one output: a payment and three replacements.
+pub const JOBS_PER_OUTPOINT_MAX: usize = 4;
+/// Connections of first deliveries at a time.
+pub const FIRST_CONNECTIONS_MAX: usize = 16;
+/// Connections of further deliveries at a time; with [`FIRST_CONNECTIONS_MAX`] there are 24.
+pub const FURTHER_CONNECTIONS_MAX: usize = 8;
+/// The first delivery starts within this time.
+pub const SLOT_START_MAX: Duration = Duration::from_secs(3);
+/// Mean time from one start to the next one.
+pub const SLOT_STAGGER_MEAN: Duration = Duration::from_secs(5);
+/// Longest time from one start to the next one.
+pub const SLOT_STAGGER_MAX: Duration = Duration::from_secs(20);
+/// Dials of one delivery that may disclose nothing, one after another.
+pub const DIALS_IN_VAIN_MAX: u32 = 12;
+/// Replacements in one delivery of peers that were told of the transaction: each one is another who knows.
+pub const REPLACEMENTS_MAX: u32 = 2;
+/// Shortest time until such a replacement.
+pub const REPLACEMENT_MIN: Duration = Duration::from_secs(5);
+/// Longest time until such a replacement.
+pub const REPLACEMENT_MAX: Duration = Duration::from_secs(30);
+/// A delivery that finds no peer looks again after this time.
+pub const NO_PEER_PAUSE: Duration = Duration::from_secs(60);
+/// Shortest time between two looks at a transaction that has not come back; Bitcoin Core's.
+pub const STALE_CHECK_MIN: Duration = Duration::from_secs(120);
+/// Longest time between two such looks; Bitcoin Core's.
+pub const STALE_CHECK_MAX: Duration = Duration::from_secs(180);
+/// A transaction that no peer confirmed is stale after this time; Bitcoin Core's.
+pub const STALE_UNRECEIVED: Duration = Duration::from_secs(300);
+/// A transaction is stale this long after the last peer confirmed it; Bitcoin Core's.
+pub const STALE_RECEIVED: Duration = Duration::from_secs(60);
+/// Deliveries of a transaction at the ordinary pace.
+pub const ATTEMPTS_FREE: u32 = 10;
+/// Deliveries of a transaction after which it is looked at only every hour.
+pub const ATTEMPTS_STALLED: u32 = 30;
+/// Shortest time between two looks in between.
+pub const BACK_OFF_MIN: Duration = Duration::from_secs(10 * 60);
+/// Longest time between two looks in between.
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(15 * 60);
+/// Time between two looks after [`ATTEMPTS_STALLED`].
+pub const STALLED_CHECK: Duration = Duration::from_secs(60 * 60);
+/// A transaction that has not come back is given up after this time.
+pub const JOB_AGE_MAX: Duration = Duration::from_secs(48 * 60 * 60);
+/// A transaction that no peer takes for this long is the operator's business.
+pub const BROADCAST_ALARM: Duration = Duration::from_secs(30 * 60);
+/// So is one that peers took in so many rounds without giving it on.
+pub const SILENT_ROUNDS_ALARM: u32 = 2;
+/// A connection to an onion peer; descriptor, introduction and rendezvous take up to 15 s.
+pub const DIAL_ONION_MAX: Duration = Duration::from_secs(60);
+/// A connection through an exit.
+pub const DIAL_EXIT_MAX: Duration = Duration::from_secs(30);
+/// From a connection to the announcement of the transaction.
+pub const PEER_HANDSHAKE_MAX: Duration = Duration::from_secs(40);
+/// A connection to a peer, from its beginning; Bitcoin Core's, since a shorter one would set us apart.
+pub const PEER_CONNECTION_MAX: Duration = Duration::from_secs(180);
