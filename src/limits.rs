@@ -94,6 +94,8 @@ pub const NODE_BLOCKS_CALL_MAX: Duration = Duration::from_secs(60);
 pub const NODE_CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Calls of the node at a time on behalf of all clients, so that they leave its 16 threads to others.
 pub const NODE_CLIENT_CALLS_MAX: usize = 3;
+/// Calls of the node at a time for transactions that leave: [`BROADCASTS_MAX`], and one that looks for those on their way.
+pub const NODE_BROADCAST_CALLS_MAX: usize = 3;
 /// Calls in one JSON-RPC batch whose answers are small.
 pub const NODE_BATCH_ITEMS_MAX: usize = 2_000;
 /// How long the node may hold back its answer while it waits for a block.

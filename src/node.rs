@@ -9,6 +9,7 @@ mod blocks;
 mod checks;
 mod error;
 mod fees;
+mod judge;
 mod permits;
 mod rpc;
 mod send;
@@ -28,6 +29,7 @@ pub use auth::NodeAuth;
 pub use checks::{ChainState, REQUIRED_VERSION};
 pub use error::{Error, Trouble};
 pub use fees::{FeeMode, FeeRate, MempoolFees};
+pub use judge::{Judge, Judgement, Surroundings};
 pub use rpc::{Call, Method};
 pub use send::{RejectReason, SendError, Sender};
 

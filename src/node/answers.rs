@@ -27,6 +27,16 @@ pub(super) struct BlockchainInfo {
 #[derive(Deserialize)]
 pub(super) struct NetworkInfo {
     pub(super) version: Option<u32>,
+    #[serde(rename = "localrelay")]
+    pub(super) relays: Option<bool>,
+    #[serde(default, rename = "localaddresses")]
+    pub(super) own_addresses: Vec<OwnAddress>,
+}
+
+/// An address under which the node says that peers can reach it.
+#[derive(Deserialize)]
+pub(super) struct OwnAddress {
+    pub(super) address: Option<String>,
 }
 
 /// `getblockheader HASH true`.
@@ -89,6 +99,14 @@ pub(super) struct MempoolInfo {
 pub(super) struct FeeEstimate {
     #[serde(rename = "feerate")]
     pub(super) rate: Option<Bitcoins>,
+}
+
+/// One answer of `testmempoolaccept`.
+#[derive(Deserialize)]
+pub(super) struct AcceptTest {
+    pub(super) allowed: bool,
+    #[serde(rename = "reject-reason")]
+    pub(super) reason: Option<String>,
 }
 
 /// `waitfornewblock`.

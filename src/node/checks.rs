@@ -43,11 +43,11 @@ impl Node {
     /// How far the node is.
     pub fn chain_state(&self) -> Result<ChainState, Error> {
         let info: BlockchainInfo = self.follow.call(Method::GetBlockchainInfo, &[])?;
-        judge(&info, self.network)
+        suitable(&info, self.network)
     }
 }
 
-fn judge(info: &BlockchainInfo, network: Network) -> Result<ChainState, Error> {
+pub(super) fn suitable(info: &BlockchainInfo, network: Network) -> Result<ChainState, Error> {
     if let Some(chain) = info.chain.as_deref()
         && chain != network.name()
     {
@@ -89,12 +89,16 @@ mod tests {
 
     #[test]
     fn a_fitting_node_is_told_by_height_and_download() {
-        let state = judge(&info(&[]), Network::Main).unwrap();
+        let state = suitable(&info(&[]), Network::Main).unwrap();
         assert_eq!(state.tip.height, Height(7));
         assert_eq!(state.headers, Height(9));
         assert!(state.initial_download);
         let regtest = info(&[("chain", json!("regtest"))]);
-        assert!(!judge(&regtest, Network::Regtest).unwrap().initial_download);
+        assert!(
+            !suitable(&regtest, Network::Regtest)
+                .unwrap()
+                .initial_download
+        );
     }
 
     #[test]
@@ -114,7 +118,7 @@ mod tests {
             ),
         ];
         for (change, text) in cases {
-            let error = judge(&info(&[change]), Network::Main).unwrap_err();
+            let error = suitable(&info(&[change]), Network::Main).unwrap_err();
             assert_eq!(error.to_string(), text);
             assert_eq!(error.kind(), ErrorKind::Operator);
         }

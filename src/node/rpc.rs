@@ -30,6 +30,8 @@ pub enum Method {
     GetBlockHash,
     /// `getblockheader`
     GetBlockHeader,
+    /// `getmempoolentry`
+    GetMempoolEntry,
     /// `getmempoolinfo`
     GetMempoolInfo,
     /// `getnetworkinfo`
@@ -38,24 +40,33 @@ pub enum Method {
     GetRawMempool,
     /// `getrawtransaction`
     GetRawTransaction,
+    /// `testmempoolaccept`
+    TestMempoolAccept,
     /// `waitfornewblock`
     WaitForNewBlock,
 }
 
 impl Method {
-    /// All of them: what the node's `rpcwhitelist` has to hold.
-    pub const ALL: [Self; 10] = [
+    /// All of them.
+    pub const ALL: [Self; 12] = [
         Self::EstimateSmartFee,
         Self::GetBlock,
         Self::GetBlockchainInfo,
         Self::GetBlockHash,
         Self::GetBlockHeader,
+        Self::GetMempoolEntry,
         Self::GetMempoolInfo,
         Self::GetNetworkInfo,
         Self::GetRawMempool,
         Self::GetRawTransaction,
+        Self::TestMempoolAccept,
         Self::WaitForNewBlock,
     ];
+
+    /// Whether it is asked for the sake of transactions that leave, and for nothing else.
+    pub const fn is_for_broadcast(self) -> bool {
+        matches!(self, Self::GetMempoolEntry | Self::TestMempoolAccept)
+    }
 
     /// The node's name for it.
     pub const fn name(self) -> &'static str {
@@ -65,10 +76,12 @@ impl Method {
             Self::GetBlockchainInfo => "getblockchaininfo",
             Self::GetBlockHash => "getblockhash",
             Self::GetBlockHeader => "getblockheader",
+            Self::GetMempoolEntry => "getmempoolentry",
             Self::GetMempoolInfo => "getmempoolinfo",
             Self::GetNetworkInfo => "getnetworkinfo",
             Self::GetRawMempool => "getrawmempool",
             Self::GetRawTransaction => "getrawtransaction",
+            Self::TestMempoolAccept => "testmempoolaccept",
             Self::WaitForNewBlock => "waitfornewblock",
         }
     }
@@ -82,10 +95,12 @@ impl Method {
             | Self::GetBlock
             | Self::GetBlockchainInfo
             | Self::GetBlockHeader
+            | Self::GetMempoolEntry
             | Self::GetMempoolInfo
             | Self::GetNetworkInfo
             | Self::GetRawMempool
             | Self::GetRawTransaction
+            | Self::TestMempoolAccept
             | Self::WaitForNewBlock => -5,
         }
     }
@@ -119,6 +134,11 @@ impl RpcError {
     pub(super) const WARMING_UP: i32 = -28;
     /// There is no such call.
     pub(super) const METHOD_NOT_FOUND: i32 = -32601;
+
+    /// Whether it speaks of the transaction handed over, as -22, -25, -26 and -27 do, and not of the node.
+    pub(super) fn is_of_transaction(&self) -> bool {
+        (-27..=-22).contains(&self.code)
+    }
 }
 
 /// How a call went wrong: on the way, or in the node.
@@ -336,7 +356,7 @@ mod tests {
     #[test]
     fn no_method_changes_or_sends() {
         for method in Method::ALL {
-            let reads = ["get", "estimate", "waitfor"];
+            let reads = ["get", "estimate", "test", "waitfor"];
             assert!(reads.iter().any(|verb| method.name().starts_with(verb)));
         }
     }

@@ -45,8 +45,7 @@ impl Sender {
             .call_by_name(call, &[json!(hex)])
             .map(|_txid: IgnoredAny| ())
             .map_err(|error| match error {
-                // -22, -25, -26 and -27 speak of the transaction, all others of the node.
-                CallError::Rpc(error) if (-27..=-22).contains(&error.code) => {
+                CallError::Rpc(error) if error.is_of_transaction() => {
                     SendError::Rejected(RejectReason::new(error.reason))
                 }
                 CallError::Rpc(_) | CallError::Way(_) => SendError::Node(error.into_error(call)),

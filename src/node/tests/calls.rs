@@ -2,13 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use bitcoin::Txid;
+use bitcoin::hashes::Hash as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::fake::{FakeNode, Seen, http};
 use crate::chain::{Height, Network};
 use crate::node::rpc::{Lane, Method};
-use crate::node::{Error, Node, NodeAuth, NodeSettings, SendError, Sender, Trouble};
+use crate::node::{
+    Error, FeeRate, Judge, Judgement, Node, NodeAuth, NodeSettings, SendError, Sender, Trouble,
+};
 use crate::redact::RawTransaction;
 
 /// Stands for what a client said, or for a secret.
@@ -338,4 +342,58 @@ fn a_header_or_block_other_than_the_one_asked_for_is_no_answer() {
     let other = [bitcoin::constants::genesis_block(bitcoin::Network::Signet).block_hash()];
     assert!(matches!(node.headers(&other), Err(Error::Garbled { .. })));
     assert!(matches!(node.blocks(&other), Err(Error::Garbled { .. })));
+}
+
+/// What a judge makes of this answer to `testmempoolaccept`, and what it asked.
+fn judged(
+    answer: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static,
+) -> (Result<Judgement, Error>, Value) {
+    let door = Door::to(move |seen, _| answer(seen));
+    let judgement = Judge::new(&door.settings()).test(&[0xab, 0xcd], FeeRate(10_000_000));
+    (judgement, door.fake.seen()[0].body.clone())
+}
+
+#[test]
+fn a_judge_tells_the_node_s_verdict_on_a_transaction_from_trouble_with_the_node() {
+    let acceptable = |seen: &Seen| result(seen, &json!([{"allowed": true, "txid": CANARY}]));
+    let (judgement, asked) = judged(acceptable);
+    assert!(matches!(judgement, Ok(Judgement::Acceptable)));
+    assert_eq!(asked["method"], "testmempoolaccept");
+    assert_eq!(asked["params"], json!([["abcd"], "0.1"]));
+    let canary = |judgement: &Result<Judgement, Error>| {
+        assert!(!format!("{judgement:?}").contains(CANARY));
+        matches!(judgement, Ok(Judgement::Rejected(reason)) if reason.expose() == CANARY)
+    };
+    let refused = json!([{"allowed": false, "reject-reason": CANARY}]);
+    assert!(canary(&judged(move |seen| result(seen, &refused)).0));
+    for (code, of_transaction) in [(-22, true), (-25, true), (-28, false), (-8, false)] {
+        let judgement = judged(move |seen| rpc_error(seen, code, "500 Internal Server Error")).0;
+        assert_eq!(canary(&judgement), of_transaction);
+        assert_eq!(judgement.is_err(), !of_transaction);
+    }
+    for answer in [json!([]), json!([{}]), json!(CANARY)] {
+        let judgement = judged(move |seen| result(seen, &answer)).0;
+        assert!(matches!(judgement, Err(Error::Garbled { .. })));
+    }
+}
+
+#[test]
+fn a_judge_asks_for_all_transactions_at_once() {
+    let door = Door::to(|seen, _| {
+        let requests = seen.body.as_array().unwrap().iter();
+        let answers: Vec<_> = requests
+            .map(|request| match request["params"][0].as_str().unwrap() {
+                txid if txid.starts_with("01") => json!({"result": {}, "id": request["id"]}),
+                _ => json!({"error": {"code": -5, "message": CANARY}, "id": request["id"]}),
+            })
+            .collect();
+        http("200 OK", Value::from(answers).to_string())
+    });
+    let judge = Judge::new(&door.settings());
+    let txids = [[1; 32], [2; 32], [1; 32]].map(Txid::from_byte_array);
+    assert_eq!(judge.in_mempool(&txids).unwrap(), [true, false, true]);
+    let seen = door.fake.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].body[0]["method"], "getmempoolentry");
+    assert!(judge.in_mempool(&[]).unwrap().is_empty());
 }

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use crate::chain::{ConnectedBlock, Height};
 use crate::node::answers::{
-    BlockSummary, BlockchainInfo, FeeEstimate, MempoolInfo, NetworkInfo, NewBlock, SpendingBlock,
+    AcceptTest, BlockSummary, BlockchainInfo, FeeEstimate, MempoolInfo, NetworkInfo, NewBlock,
+    SpendingBlock,
 };
 use crate::node::blocks;
 
@@ -18,6 +19,9 @@ const RAW_BLOCK: &str = include_str!("../../../tests/fixtures/node/getblock-0.he
 const BLOCK_HEADER: &str = include_str!("../../../tests/fixtures/node/getblockheader.json");
 const CHAIN_INFO: &str = include_str!("../../../tests/fixtures/node/getblockchaininfo.json");
 const NETWORK_INFO: &str = include_str!("../../../tests/fixtures/node/getnetworkinfo.json");
+const REACHABLE: &str = include_str!("../../../tests/fixtures/node/getnetworkinfo-reachable.json");
+const ACCEPTABLE: &str = include_str!("../../../tests/fixtures/node/testmempoolaccept.json");
+const REFUSED: &str = include_str!("../../../tests/fixtures/node/testmempoolaccept-refused.json");
 const MEMPOOL_INFO: &str = include_str!("../../../tests/fixtures/node/getmempoolinfo.json");
 const ESTIMATE: &str = include_str!("../../../tests/fixtures/node/estimatesmartfee.json");
 const NO_ESTIMATE: &str =
@@ -89,6 +93,10 @@ fn answers_are_understood_without_every_field_that_we_can_do_without() {
     assert_eq!(needed(ESTIMATE, parses::<FeeEstimate>), [""; 0]);
     assert_eq!(needed(NO_ESTIMATE, parses::<FeeEstimate>), [""; 0]);
     assert_eq!(needed(NEW_BLOCK, parses::<NewBlock>), ["/hash"]);
+    assert_eq!(needed(REACHABLE, parses::<NetworkInfo>), [""; 0]);
+    let allowed = ["/*/allowed"];
+    assert_eq!(needed(ACCEPTABLE, parses::<[AcceptTest; 1]>), allowed);
+    assert_eq!(needed(REFUSED, parses::<[AcceptTest; 1]>), allowed);
     let of_block = needed(BLOCK, |answer| block(answer).is_some());
     let expected = [
         "/tx",
@@ -121,6 +129,27 @@ fn a_block_is_joined_with_what_it_spends() {
             );
         }
     }
+}
+
+#[test]
+fn where_a_node_can_be_reached_and_why_it_refuses_is_found() {
+    let info: NetworkInfo = serde_json::from_str(REACHABLE).unwrap();
+    let hosts: Vec<_> = info
+        .own_addresses
+        .iter()
+        .filter_map(|own| own.address.as_deref())
+        .collect();
+    let onion = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
+    assert_eq!(hosts, ["1.2.3.4", "2001:470::1", onion]);
+    assert_eq!(info.relays, Some(true));
+    let [refused]: [AcceptTest; 1] = serde_json::from_str(REFUSED).unwrap();
+    assert!(!refused.allowed);
+    assert!(
+        refused
+            .reason
+            .unwrap()
+            .contains("script-verify-flag-failed")
+    );
 }
 
 #[test]
