@@ -21,7 +21,7 @@ use clap::Parser;
 use claustrum::broadcast::OwnNode;
 use claustrum::config::raw::RawConfig;
 use claustrum::config::{Config, Surroundings, read_file};
-use claustrum::engine::Engine;
+use claustrum::engine::{Engine, node_settings};
 use claustrum::installation::Installation;
 use claustrum::node::Sender;
 use claustrum::{hardening, redact, telemetry};
@@ -77,9 +77,8 @@ async fn serve(
     installation: &Installation,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen).await.context("listen")?;
-    let mut engine = Engine::start(config, &installation.index_dir(), |node| {
-        Arc::new(OwnNode::new(Sender::new(node)))
-    })?;
+    let broadcaster = OwnNode::new(Sender::new(&node_settings(config)));
+    let mut engine = Engine::start(config, &installation.index_dir(), Arc::new(broadcaster))?;
     let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
     loop {

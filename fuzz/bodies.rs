@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::{BlockHash, Txid};
-use claustrum::broadcast::{Broadcaster as _, NotReady};
+use claustrum::broadcast::{Broadcaster as _, NotReady, Quota};
 use claustrum::chain::{ChainTip, EntryHeight, Height, HistoryEntry, Network, StatusHash};
 use claustrum::electrum::{
     Conversation, Exchange, Heard, Identity, LineBuffer, Next, Source, WireError,
@@ -357,7 +357,8 @@ impl Source for Anything {
     }
 
     fn broadcast(&self, transaction: &RawTransaction) -> Result<Txid, WireError> {
-        NotReady.broadcast(transaction).map_err(WireError::Refused)
+        let taken = NotReady.take(transaction, &Quota::new());
+        taken.map(|taken| taken.txid).map_err(WireError::Refused)
     }
 }
 

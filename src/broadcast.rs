@@ -8,6 +8,7 @@ mod conversation;
     expect(dead_code, reason = "the dispatcher comes with the next step")
 )]
 mod job;
+mod own_node;
 mod peer;
 #[cfg_attr(
     not(test),
@@ -19,6 +20,7 @@ mod pool;
     expect(dead_code, reason = "the dispatcher comes with the next step")
 )]
 mod queue;
+mod quota;
 mod refusal;
 mod slot;
 mod timing;
@@ -29,73 +31,59 @@ mod timing;
 mod transaction;
 mod wire;
 
+use std::pin::Pin;
+
 use bitcoin::consensus::encode;
 use bitcoin::{Transaction, Txid};
 
 pub use conversation::{Conversation, DeliveryEnd, Progress};
+pub use own_node::OwnNode;
 pub use peer::{Host, Peer, PeerAddress, PeerFault, PeerNetwork, Transport};
 pub use pool::Networks;
 pub use queue::Alarm;
+pub use quota::Quota;
 pub use refusal::Refusal;
 pub use timing::{Between, Exponential, Timing};
 pub use transaction::QueuedTransaction;
 
 use crate::limits;
-use crate::node::{SendError, Sender};
 use crate::redact::RawTransaction;
-use refusal::Verdict;
 
-/// Hands a transaction on. Blocking.
+/// Takes transactions that are to leave.
 pub trait Broadcaster: Send + Sync {
-    /// Takes a transaction; the txid when it is on its way, or was known before.
-    fn broadcast(&self, transaction: &RawTransaction) -> Result<Txid, Refusal>;
+    /// Judges a transaction, and takes it if it is new. Blocking. `quota` is what its session may still queue.
+    fn take(&self, transaction: &RawTransaction, quota: &Quota) -> Result<Taken, Refusal>;
 }
 
-/// Takes nothing: the broadcaster while there is no private way out. There is no other way to fall back to.
+/// A transaction that was taken: it is on its way, or was known before.
+pub struct Taken {
+    /// Its id, for the client.
+    pub txid: Txid,
+    /// What to wait for before the client is answered; `None` for a transaction that was known before.
+    pub settled: Option<Settled>,
+}
+
+/// Ready when the network has the transaction, or when it is time to answer all the same.
+pub type Settled = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Takes nothing: for sessions without a way out.
 pub struct NotReady;
 
 impl Broadcaster for NotReady {
-    fn broadcast(&self, transaction: &RawTransaction) -> Result<Txid, Refusal> {
+    fn take(&self, transaction: &RawTransaction, _quota: &Quota) -> Result<Taken, Refusal> {
         decoded(transaction)?;
         Err(Refusal::NotReady)
     }
 }
 
-/// Hands transactions to the operator's node, which announces them under its own address.
-pub struct OwnNode {
-    sender: Sender,
-}
-
-impl OwnNode {
-    /// Sends through this node.
-    pub fn new(sender: Sender) -> Self {
-        Self { sender }
-    }
-}
-
-impl Broadcaster for OwnNode {
-    fn broadcast(&self, transaction: &RawTransaction) -> Result<Txid, Refusal> {
-        let txid = decoded(transaction)?;
-        match self.sender.send(transaction) {
-            // A transaction that is in the mempool already is announced again, and the node says nothing of it.
-            Ok(()) => Ok(txid),
-            Err(SendError::Rejected(reason)) => match Verdict::of(&reason) {
-                Verdict::Known => Ok(txid),
-                Verdict::Refused(refusal) => Err(refusal),
-            },
-            Err(SendError::Node(_)) => Err(Refusal::NotReady),
-        }
-    }
-}
-
-/// The txid of what is exactly one transaction, and not too large for any node to relay.
-fn decoded(raw: &RawTransaction) -> Result<Txid, Refusal> {
+/// What is exactly one transaction, and not too large for any node to relay.
+fn decoded(raw: &RawTransaction) -> Result<Transaction, Refusal> {
     let transaction: Transaction =
         encode::deserialize(raw.expose()).map_err(|_content| Refusal::NotATransaction)?;
     if transaction.weight().to_wu() > limits::TRANSACTION_WEIGHT_MAX {
         return Err(Refusal::TooLarge);
     }
-    Ok(transaction.compute_txid())
+    Ok(transaction)
 }
 
 #[cfg(test)]
@@ -122,7 +110,8 @@ mod tests {
     }
 
     fn refused(bytes: Vec<u8>) -> Option<Refusal> {
-        NotReady.broadcast(&RawTransaction::new(bytes)).err()
+        let raw = RawTransaction::new(bytes);
+        NotReady.take(&raw, &Quota::new()).err()
     }
 
     #[test]

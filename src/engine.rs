@@ -33,13 +33,13 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the index and begins to follow the node; `broadcaster` is made from the same node.
+    /// Opens the index and begins to follow the node.
     ///
     /// Must be called inside a tokio runtime.
     pub fn start(
         config: &Config,
         index_dir: &Path,
-        broadcaster: impl FnOnce(&NodeSettings) -> Arc<dyn Broadcaster>,
+        broadcaster: Arc<dyn Broadcaster>,
     ) -> Result<Self, Error> {
         let index = Index::open(index_dir, config.network).map_err(Error::Index)?;
         let settings = node_settings(config);
@@ -64,7 +64,7 @@ impl Engine {
         let services = Services::new(
             views,
             node,
-            broadcaster(&settings),
+            broadcaster,
             reads,
             identity,
             config.reply_bytes_max,

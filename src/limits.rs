@@ -50,8 +50,12 @@ pub const LINE_BYTES_PER_SECOND_MIN: usize = 4 * 1024;
 pub const NO_DRAIN_MAX: Duration = Duration::from_secs(90);
 /// A request is answered within this time, if need be with an error.
 pub const REQUEST_MAX: Duration = Duration::from_secs(30);
-/// Transactions of all sessions together that are being handed on.
+/// Transactions of all sessions together that the node judges or sends at a time; waiting for a delivery takes no thread.
 pub const BROADCASTS_MAX: usize = 2;
+/// New transactions that one session may queue in [`SESSION_TRANSACTIONS_WINDOW`], so that no client fills the queue alone.
+pub const SESSION_TRANSACTIONS_MAX: usize = 10;
+/// The time in which they count.
+pub const SESSION_TRANSACTIONS_WINDOW: Duration = Duration::from_secs(600);
 /// A status that could not be computed is tried again after this time, or with the next view.
 pub const REFRESH_RETRY: Duration = Duration::from_secs(1);
 /// Versions whose changes a view carries; a session further behind recomputes all its statuses.

@@ -32,7 +32,7 @@ pub fn run(config: &Config, installation: &Installation, watch: Watch) -> Result
 
 async fn serve(config: &Config, installation: &Installation, watch: Watch) -> Result<(), Error> {
     let mut signals = Signals::new()?;
-    let engine = Engine::start(config, &installation.index_dir(), |_| Arc::new(NotReady))
+    let engine = Engine::start(config, &installation.index_dir(), Arc::new(NotReady))
         .map_err(Error::Engine)?;
     let door = Door::open(installation, config.tor_fragment.clone())
         .await

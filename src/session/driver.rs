@@ -14,6 +14,7 @@ use super::deadlines::{Deadlines, Faults};
 use super::outbound::Outbound;
 use super::work::{self, Done, Pending};
 use super::{EndReason, Services};
+use crate::broadcast::Quota;
 use crate::chain::ScriptHash;
 use crate::electrum::{Conversation, Heard, LineBuffer, LineTooLong, Next};
 use crate::limits;
@@ -23,6 +24,7 @@ use crate::query::{Changed, View};
 pub(super) struct Session<'a> {
     services: &'a Arc<Services>,
     conversation: Conversation,
+    quota: Arc<Quota>,
     input: LineBuffer,
     /// Held while a long line arrives.
     large_line: Option<OwnedSemaphorePermit>,
@@ -58,6 +60,7 @@ impl<'a> Session<'a> {
         Self {
             services,
             conversation: Conversation::new(Arc::clone(&services.identity)),
+            quota: Arc::default(),
             input: LineBuffer::new(limits::LINE_BYTES_MAX),
             large_line: None,
             backlog: VecDeque::new(),
@@ -197,7 +200,8 @@ impl<'a> Session<'a> {
         {
             self.backlog_bytes = self.backlog_bytes.saturating_sub(pending.bytes);
             let services = Arc::clone(self.services);
-            self.jobs.spawn(work::answer(services, pending));
+            self.jobs
+                .spawn(work::answer(services, pending, Arc::clone(&self.quota)));
         }
         if !self.refreshing
             && self.may_read()
@@ -206,7 +210,8 @@ impl<'a> Session<'a> {
         {
             self.refreshing = true;
             let services = Arc::clone(self.services);
-            self.jobs.spawn(work::refresh(services, refresh));
+            self.jobs
+                .spawn(work::refresh(services, refresh, Arc::clone(&self.quota)));
         }
     }
 

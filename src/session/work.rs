@@ -1,12 +1,15 @@
 //! Work of one session: exchanges and refreshes, answered in the pool.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bitcoin::Txid;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Services;
+use crate::broadcast::{Quota, Settled};
 use crate::electrum::{Exchange, Findings, Finished, Lane, Refresh, Source, WireError};
 use crate::limits;
 use crate::query::{self, Answer, Query, View};
@@ -29,20 +32,39 @@ pub(super) struct Pending {
     pub(super) large_line: Option<OwnedSemaphorePermit>,
 }
 
-/// Answers a line.
-pub(super) async fn answer(services: Arc<Services>, pending: Pending) -> Done {
+/// Answers a line; transactions in it count toward the session's quota.
+pub(super) async fn answer(services: Arc<Services>, pending: Pending, quota: Arc<Quota>) -> Done {
+    let latest = Instant::now() + limits::REQUEST_MAX;
     let exchange = Arc::new(pending.exchange);
     let reply_bytes_max = services.reply_bytes_max;
-    let finished = {
+    let answered = {
         let (exchange, services) = (Arc::clone(&exchange), Arc::clone(&services));
         let pool = services.pool.clone();
         pool.run(exchange.lane(), move |abandoned| {
-            exchange.answer(&OneView::now(&services, abandoned), reply_bytes_max)
+            let source = OneView::now(&services, &quota, abandoned);
+            let finished = exchange.answer(&source, reply_bytes_max);
+            (finished, source.on_their_way.into_inner())
         })
         .await
     };
-    let finished = finished.unwrap_or_else(|error| exchange.refuse(error));
+    let (finished, on_their_way) =
+        answered.unwrap_or_else(|error| (exchange.refuse(error), Vec::new()));
+    let done = with_room(&services, &exchange, finished);
+    // Waiting for the network holds neither a thread nor the line.
+    drop(exchange);
     drop(pending.large_line);
+    let all_settled = async {
+        for settled in on_their_way {
+            settled.await;
+        }
+    };
+    // A client that hears nothing would pay again, so the time is up with an answer.
+    drop(tokio::time::timeout_at(latest, all_settled).await);
+    done
+}
+
+/// The reply with the room it takes, or its refusal when there is none.
+fn with_room(services: &Services, exchange: &Exchange, finished: Finished) -> Done {
     let bytes = finished.line.len();
     if bytes <= limits::LARGE_REPLY_BYTES {
         return Done::Exchange(finished, None);
@@ -55,13 +77,13 @@ pub(super) async fn answer(services: Arc<Services>, pending: Pending) -> Done {
 }
 
 /// Looks at watched things again.
-pub(super) async fn refresh(services: Arc<Services>, refresh: Refresh) -> Done {
+pub(super) async fn refresh(services: Arc<Services>, refresh: Refresh, quota: Arc<Quota>) -> Done {
     let refresh = Arc::new(refresh);
     let findings = {
         let refresh = Arc::clone(&refresh);
         let pool = services.pool.clone();
         pool.run(Lane::Index, move |abandoned| {
-            refresh.answer(&OneView::now(&services, abandoned))
+            refresh.answer(&OneView::now(&services, &quota, abandoned))
         })
         .await
     };
@@ -72,15 +94,20 @@ pub(super) async fn refresh(services: Arc<Services>, refresh: Refresh) -> Done {
 struct OneView<'a> {
     view: Option<Arc<View>>,
     services: &'a Services,
+    quota: &'a Quota,
     abandoned: &'a CancellationToken,
+    /// Transactions that were taken, to be waited for.
+    on_their_way: RefCell<Vec<Settled>>,
 }
 
 impl<'a> OneView<'a> {
-    fn now(services: &'a Services, abandoned: &'a CancellationToken) -> Self {
+    fn now(services: &'a Services, quota: &'a Quota, abandoned: &'a CancellationToken) -> Self {
         Self {
             view: services.view(),
             services,
+            quota,
             abandoned,
+            on_their_way: RefCell::default(),
         }
     }
 }
@@ -108,22 +135,24 @@ impl Source for OneView<'_> {
         if self.abandoned.is_cancelled() {
             return Err(WireError::Busy);
         }
-        let broadcaster = &self.services.broadcaster;
-        broadcaster
-            .broadcast(transaction)
-            .map_err(WireError::Refused)
+        let taken = self.services.broadcaster.take(transaction, self.quota);
+        let taken = taken.map_err(WireError::Refused)?;
+        self.on_their_way.borrow_mut().extend(taken.settled);
+        Ok(taken.txid)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broadcast::NotReady;
+    use crate::broadcast::{Broadcaster, NotReady, Refusal, Taken};
     use crate::chain::Network;
     use crate::electrum::{Conversation, Identity, Next};
     use crate::query::{FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent, Readiness};
     use crate::session::ReadPool;
     use bitcoin::BlockHash;
+    use bitcoin::hashes::Hash as _;
+    use std::time::Duration;
     use tokio::sync::watch;
 
     struct NoNode;
@@ -149,7 +178,11 @@ mod tests {
         let id = "7".repeat(limits::ID_BYTES_MAX);
         let member = format!("{{\"id\":{id},\"method\":\"blockchain.headers.subscribe\"}}");
         let line = format!("[{}]", vec![member; 100].join(","));
-        match conversation.hear(line.as_bytes(), Readiness::Ready).next {
+        pending(conversation, line.as_bytes())
+    }
+
+    fn pending(conversation: &mut Conversation, line: &[u8]) -> Pending {
+        match conversation.hear(line, Readiness::Ready).next {
             Next::Work(exchange) => Pending {
                 exchange,
                 bytes: line.len(),
@@ -160,7 +193,7 @@ mod tests {
     }
 
     async fn answered(services: &Arc<Services>, pending: Pending) -> (String, bool) {
-        match answer(Arc::clone(services), pending).await {
+        match answer(Arc::clone(services), pending, Arc::default()).await {
             Done::Exchange(finished, room) => {
                 (String::from_utf8(finished.line).unwrap(), room.is_some())
             }
@@ -168,16 +201,67 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn large_replies_need_room_that_all_sessions_share() {
-        let services = Arc::new(Services::new(
+    fn services(broadcaster: impl Broadcaster + 'static) -> Arc<Services> {
+        Arc::new(Services::new(
             watch::channel(None).1,
             Arc::new(NoNode),
-            Arc::new(NotReady),
+            Arc::new(broadcaster),
             ReadPool::new(1),
             Identity::of(Network::Regtest),
             limits::REPLY_BYTES_MAX,
-        ));
+        ))
+    }
+
+    /// Takes everything, and settles after this time.
+    struct Taking(Duration);
+
+    impl Broadcaster for Taking {
+        fn take(&self, _: &RawTransaction, _: &Quota) -> Result<Taken, Refusal> {
+            let settled: Settled = Box::pin(tokio::time::sleep(self.0));
+            Ok(Taken {
+                txid: Txid::all_zeros(),
+                settled: Some(settled),
+            })
+        }
+    }
+
+    /// Hands over so many transactions at once, each in a line of its own; the replies, and when the last came.
+    async fn hand_over(count: usize, settling: Duration) -> (Vec<String>, Duration) {
+        let services = services(Taking(settling));
+        let mut conversation = Conversation::new(Arc::clone(&services.identity));
+        let begun = Instant::now();
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..count {
+            let line = br#"{"id":1,"method":"blockchain.transaction.broadcast","params":["00"]}"#;
+            let pending = pending(&mut conversation, line);
+            let services = Arc::clone(&services);
+            waiting.spawn(async move { answered(&services, pending).await.0 });
+        }
+        (waiting.join_all().await, begun.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_the_network_takes_no_turn_from_others() {
+        let settling = Duration::from_secs(8);
+        let (replies, took) = hand_over(limits::BROADCASTS_MAX * 5, settling).await;
+        assert!(
+            replies
+                .iter()
+                .all(|reply| reply.contains("\"result\":\"00"))
+        );
+        assert!(took >= settling && took < settling * 2, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transaction_that_was_taken_is_answered_in_time_whatever_becomes_of_it() {
+        let (replies, took) = hand_over(1, limits::REQUEST_MAX * 10).await;
+        assert!(replies[0].contains("\"result\":\"00"), "{replies:?}");
+        assert_eq!(took, limits::REQUEST_MAX);
+    }
+
+    #[tokio::test]
+    async fn large_replies_need_room_that_all_sessions_share() {
+        let services = services(NotReady);
         let mut conversation = Conversation::new(Arc::clone(&services.identity));
         let before = services.outbound_room.available_permits();
         let (line, room) = answered(&services, large(&mut conversation)).await;

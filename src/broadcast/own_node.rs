@@ -1,0 +1,37 @@
+//! A transaction leaves by the operator's node.
+
+use super::refusal::Verdict;
+use super::{Broadcaster, Quota, Refusal, Taken, decoded};
+use crate::node::{SendError, Sender};
+use crate::redact::RawTransaction;
+
+/// Hands transactions to the operator's node, which announces them under its own address.
+pub struct OwnNode {
+    sender: Sender,
+}
+
+impl OwnNode {
+    /// Sends through this node.
+    pub fn new(sender: Sender) -> Self {
+        Self { sender }
+    }
+}
+
+impl Broadcaster for OwnNode {
+    /// Nothing is queued, so the quota is not touched.
+    fn take(&self, transaction: &RawTransaction, _quota: &Quota) -> Result<Taken, Refusal> {
+        let taken = Taken {
+            txid: decoded(transaction)?.compute_txid(),
+            settled: None,
+        };
+        match self.sender.send(transaction) {
+            // A transaction that is in the mempool already is announced again, and the node says nothing of it.
+            Ok(()) => Ok(taken),
+            Err(SendError::Rejected(reason)) => match Verdict::of(&reason) {
+                Verdict::Known => Ok(taken),
+                Verdict::Refused(refusal) => Err(refusal),
+            },
+            Err(SendError::Node(_)) => Err(Refusal::NotReady),
+        }
+    }
+}
