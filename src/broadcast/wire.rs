@@ -111,3 +111,42 @@ impl Inbox {
         Some(*array)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_were_read_are_not_kept() {
+        let mut inbox = Inbox::default();
+        for _ in 0..1000 {
+            inbox.add(&[1; 700]);
+            assert!(inbox.bytes.len() <= 1400, "it grows");
+            assert_eq!(inbox.take_array::<600>(), Some([1; 600]));
+            assert!(inbox.take(inbox.bytes.len() - inbox.read).is_some());
+        }
+        assert_eq!(inbox.take(1), None);
+        assert_eq!(inbox.take(usize::MAX), None);
+        inbox.add(&[1, 2, 3]);
+        assert_eq!(inbox.take(4), None);
+        assert_eq!(inbox.take_array(), Some([1, 2]));
+        assert_eq!(inbox.take_array(), Some([3]));
+    }
+
+    #[test]
+    fn memory_with_a_transaction_in_it_is_not_outgrown() {
+        let raw = [7; 5000];
+        let last = [Outgoing::Tx(&raw), Outgoing::Ping { nonce: 1 }];
+        let room: usize = last
+            .iter()
+            .map(|message| {
+                let bytes = message.payload().len();
+                V1::frame_bytes(bytes).max(V2::frame_bytes(bytes))
+            })
+            .sum();
+        let mut wire = Wire(Framing::V1(V1::new([0; 4])));
+        let mut out = Vec::new();
+        wire.send(&last, &mut out);
+        assert!((5000..=room).contains(&out.len()) && out.capacity() <= room);
+    }
+}

@@ -205,3 +205,138 @@ impl Fields<'_> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A `version` as a node sends it, its fields in the order of the protocol.
+    fn node_version() -> Vec<u8> {
+        let mut payload = Vec::new();
+        payload.extend(70_016_i32.to_le_bytes());
+        payload.extend(0x409_u64.to_le_bytes()); // services
+        payload.extend(1_717_367_985_i64.to_le_bytes()); // time
+        payload.extend([5; 26]); // our address
+        payload.extend([6; 26]); // its address
+        payload.extend([7; 8]); // nonce
+        payload.push(16);
+        payload.extend(b"/Satoshi:29.0.0/");
+        payload.extend(110_i32.to_le_bytes()); // height
+        payload.push(1); // relay
+        payload
+    }
+
+    fn parsed(name: Name, payload: &[u8]) -> Result<Incoming, Broken> {
+        Incoming::parse(name, payload)
+    }
+
+    fn version(protocol: i32, height: i32, relay: bool) -> Result<Incoming, Broken> {
+        Ok(Incoming::Version(PeerVersion {
+            protocol,
+            height,
+            relay,
+        }))
+    }
+
+    #[test]
+    fn of_a_version_the_protocol_height_and_relay_are_read() {
+        let payload = node_version();
+        assert_eq!(parsed(Name::Version, &payload), version(70_016, 110, true));
+        let longer = [payload.as_slice(), &[9; 40]].concat();
+        assert_eq!(parsed(Name::Version, &longer), version(70_016, 110, true));
+        let (without_relay, _) = payload.split_at(payload.len() - 1);
+        assert_eq!(
+            parsed(Name::Version, without_relay),
+            version(70_016, 110, true)
+        );
+        let silent = [without_relay, &[0]].concat();
+        assert_eq!(parsed(Name::Version, &silent), version(70_016, 110, false));
+        for cut in 0..payload.len() - 1 {
+            assert_eq!(parsed(Name::Version, &payload[..cut]), Err(Broken), "{cut}");
+        }
+    }
+
+    #[test]
+    fn an_agent_is_as_long_as_nodes_let_it_be() {
+        let named = |prefix: &[u8], bytes: usize| {
+            let payload = node_version();
+            let (before, rest) = payload.split_at(80);
+            let behind = &rest[17..];
+            let agent = vec![b'a'; bytes];
+            parsed(Name::Version, &[before, prefix, &agent, behind].concat())
+        };
+        assert_eq!(named(&[0], 0), version(70_016, 110, true));
+        assert_eq!(named(&[0xfd, 0, 1], 256), version(70_016, 110, true));
+        assert_eq!(named(&[0xfd, 1, 1], 257), Err(Broken));
+        assert_eq!(named(&[0xfe, 1, 0, 0, 0], 1), version(70_016, 110, true));
+        assert_eq!(named(&[0xff; 9], 100), Err(Broken));
+    }
+
+    #[test]
+    fn peers_before_the_relay_field_are_not_spoken_to() {
+        for (protocol, spoken) in [(70_000, false), (70_001, true), (-1, false)] {
+            let Ok(Incoming::Version(version)) = version(protocol, 0, true) else {
+                panic!("no version");
+            };
+            assert_eq!(version.is_spoken(), spoken);
+        }
+    }
+
+    #[test]
+    fn a_getdata_asks_for_one_transaction_by_txid_or_for_nothing_we_know() {
+        let asked = |payload: &[u8]| match parsed(Name::GetData, payload) {
+            Ok(Incoming::GetData(asked)) => asked.map(Txid::to_byte_array),
+            other => panic!("{other:?}"),
+        };
+        let item = |kind: u32, hash: u8| [&kind.to_le_bytes()[..], &[hash; 32]].concat();
+        let list = |items: &[Vec<u8>]| {
+            let count = u8::try_from(items.len()).unwrap();
+            [&[count], items.concat().as_slice()].concat()
+        };
+        assert_eq!(asked(&list(&[item(1, 7)])), Some([7; 32]));
+        // A block, and a transaction: filtered, by wtxid, with the flag for witnesses.
+        for kind in [0, 2, 3, 5, 0x4000_0001] {
+            assert_eq!(asked(&list(&[item(kind, 7)])), None, "{kind}");
+        }
+        assert_eq!(asked(&list(&[item(1, 7), item(1, 7)])), None);
+        assert_eq!(asked(&[list(&[item(1, 7)]), vec![0]].concat()), None);
+        assert_eq!(asked(&list(&[])), None);
+        assert_eq!(asked(&[2, 1, 0, 0, 0]), None);
+        assert_eq!(asked(&[]), None);
+        assert_eq!(asked(&[&[0xff; 9][..], &item(1, 7)].concat()), None);
+    }
+
+    #[test]
+    fn a_pong_has_a_nonce() {
+        let pong = Ok(Incoming::Pong { nonce: 0x0102 });
+        assert_eq!(parsed(Name::Pong, &[2, 1, 0, 0, 0, 0, 0, 0]), pong);
+        assert_eq!(parsed(Name::Pong, &[2, 1, 0, 0, 0, 0, 0, 0, 9]), pong);
+        assert_eq!(parsed(Name::Pong, &[2, 1]), Ok(Incoming::Ignored));
+    }
+
+    #[test]
+    fn names_are_whole_and_filled_up_with_zeros() {
+        for (field, name) in [
+            (b"version\0\0\0\0\0", Name::Version),
+            (b"verack\0\0\0\0\0\0", Name::Verack),
+            (b"getdata\0\0\0\0\0", Name::GetData),
+            (b"pong\0\0\0\0\0\0\0\0", Name::Pong),
+            (b"ping\0\0\0\0\0\0\0\0", Name::Other),
+            (b"pong\0\0\0\0\0\0\0x", Name::Other),
+            (b"versions\0\0\0\0", Name::Other),
+        ] {
+            assert_eq!(Name::of_field(field), name);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_payload_is_read_without_panic(payload in proptest::collection::vec(any::<u8>(), 0..400)) {
+            for name in [Name::Version, Name::Verack, Name::GetData, Name::Pong, Name::Other] {
+                let outcome = Incoming::parse(name, &payload);
+                prop_assert!(outcome.is_ok() || name == Name::Version);
+            }
+        }
+    }
+}

@@ -88,3 +88,132 @@ fn checksum(payload: &[u8]) -> [u8; 4] {
     let [a, b, c, d, ..] = sha256d::Hash::hash(payload).to_byte_array();
     [a, b, c, d]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bitcoin::Txid;
+    use bitcoin::hex::FromHex as _;
+
+    const MAIN: [u8; 4] = [0xf9, 0xbe, 0xb4, 0xd9];
+
+    fn sent(message: &Outgoing<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        V1::new(MAIN).send(message, &mut out);
+        assert_eq!(out.len(), V1::frame_bytes(message.payload().len()));
+        out
+    }
+
+    fn bytes(parts: &[&str]) -> Vec<u8> {
+        Vec::from_hex(&parts.concat()).unwrap()
+    }
+
+    #[test]
+    fn each_message_has_exactly_these_bytes() {
+        let version = bytes(&[
+            "f9beb4d9",
+            "76657273696f6e0000000000",
+            "64000000",
+            "9bc2ce1f",
+            "80110100",
+            "0000000000000000",
+            "0000000000000000",
+            "0000000000000000000000000000000000000000000000000000",
+            "0000000000000000000000000000000000000000000000000000",
+            "0102030405060708",
+            "0e2f70796e6f64653a302e302e312f",
+            "00000000",
+            "00",
+        ]);
+        assert_eq!(version.len(), 124);
+        let nonce = 0x0807_0605_0403_0201;
+        assert_eq!(sent(&Outgoing::Version { nonce }), version);
+
+        let verack = bytes(&[
+            "f9beb4d9",
+            "76657261636b000000000000",
+            "00000000",
+            "5df6e0e2",
+        ]);
+        assert_eq!(sent(&Outgoing::Verack), verack);
+
+        let hash = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+        let inv = bytes(&[
+            "f9beb4d9",
+            "696e76000000000000000000",
+            "25000000",
+            "41018a30",
+            "01",
+            "01000000",
+            hash,
+        ]);
+        let txid = Txid::from_slice(&bytes(&[hash])).unwrap();
+        assert_eq!(sent(&Outgoing::Inv(txid)), inv);
+
+        let tx = bytes(&[
+            "f9beb4d9",
+            "747800000000000000000000",
+            "0f000000",
+            "099c9c3b",
+            "726177207472616e73616374696f6e",
+        ]);
+        assert_eq!(sent(&Outgoing::Tx(b"raw transaction")), tx);
+
+        let ping = bytes(&[
+            "f9beb4d9",
+            "70696e670000000000000000",
+            "08000000",
+            "5ff5b0c4",
+            "1112131415161718",
+        ]);
+        let nonce = 0x1817_1615_1413_1211;
+        assert_eq!(sent(&Outgoing::Ping { nonce }), ping);
+    }
+
+    fn heard(pieces: &[&[u8]]) -> Result<Vec<Incoming>, Broken> {
+        let mut wire = V1::new(MAIN);
+        let mut messages = Vec::new();
+        for piece in pieces {
+            wire.heard(piece);
+            while let Some(message) = wire.next()? {
+                messages.push(message);
+            }
+        }
+        Ok(messages)
+    }
+
+    #[test]
+    fn a_frame_is_refused_for_its_magic_its_length_and_its_checksum() {
+        let verack = sent(&Outgoing::Verack);
+        assert_eq!(
+            heard(&[&verack, &verack]),
+            Ok(vec![Incoming::Verack, Incoming::Verack])
+        );
+        let header = |length: usize| {
+            let length = u32::try_from(length).unwrap().to_le_bytes();
+            let mut header = verack.clone();
+            header[16..20].copy_from_slice(&length);
+            header
+        };
+        assert_eq!(
+            heard(&[&header(limits::PEER_MESSAGE_BYTES_MAX)]),
+            Ok(vec![])
+        );
+        // Its payload is not waited for.
+        let too_long = header(limits::PEER_MESSAGE_BYTES_MAX + 1);
+        assert_eq!(heard(&[&too_long]), Err(Broken));
+        assert_eq!(
+            heard(&[&header(usize::try_from(u32::MAX).unwrap())]),
+            Err(Broken)
+        );
+        for place in [0, 3, 20, 23] {
+            let mut other = verack.clone();
+            other[place] ^= 1;
+            assert_eq!(heard(&[&other]), Err(Broken), "{place}");
+        }
+        let mut payload = sent(&Outgoing::Tx(b"raw transaction"));
+        assert_eq!(heard(&[&payload]), Ok(vec![Incoming::Ignored]));
+        payload[30] ^= 1;
+        assert_eq!(heard(&[&payload]), Err(Broken));
+    }
+}

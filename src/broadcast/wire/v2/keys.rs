@@ -105,3 +105,94 @@ fn halves(bytes: &[u8; 32]) -> [[u8; TERMINATOR_BYTES]; 2] {
         .for_each(|(to, from)| *to = *from);
     halves
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bitcoin::hex::FromHex as _;
+    use bitcoin::secp256k1::PublicKey;
+    use rand::SeedableRng as _;
+    use rand::rngs::StdRng;
+
+    const MAIN: [u8; 4] = [0xf9, 0xbe, 0xb4, 0xd9];
+
+    /// A row of the BIP's `packet_encoding_test_vectors.csv` in which we open the connection.
+    struct Vector {
+        number: usize,
+        secret: &'static str,
+        own: &'static str,
+        peer: &'static str,
+        contents: &'static str,
+        own_terminator: &'static str,
+        peer_terminator: &'static str,
+        packet: &'static str,
+    }
+
+    const VECTORS: [Vector; 2] = [
+        Vector {
+            number: 1,
+            secret: "e79f04ad4c684525ff3e3cf7c19f4cdb11193d387d7f3fe82a948a0c3165f5fe",
+            own: "4eff53ea1945e57b5d170565e760d771e5d496101c1005c302fd687af80d8b858c5a681c474fc4c0546ee464a1b95899ecb9d4f50c2c0854fe029fc054ae6777",
+            peer: "824a1da0530fa695b95b375fee2a56ec96ce375ddd2fcf8367cc8ec1c0b751a3304bbef5dc96543acaac50c24be8cb39906ef8521727de0c6e96c2060a026bd7",
+            contents: "1f",
+            own_terminator: "38d7b65a6d58a08b2506e799caacd4f6",
+            peer_terminator: "d6156094782d98fa27f37758dcd0677f",
+            packet: "d88ea86cdd6b61592e038741b474eeef0de0802412",
+        },
+        Vector {
+            number: 512,
+            secret: "073f53403256e2b699e32cd4cebadfab63d9076a7cd541d9656e27b1baff66bb",
+            own: "5c9c90c4e216f8a4c2642535d1f699364f9054ca01bca0239fa65bcaf0ec0278e5a36bc85eae96850feff889b66c9106c170fe655f973f533ee3557bd3cb6e64",
+            peer: "e9221c9698cb69b63c5a4e224132389d346fd2f0f3262218301be51687b8de846c652ea8aa7425a5c08a7bd52078168d28ecf42196e33e155e215553ce6aee83",
+            contents: "196391ebfe9af3a9186d82692a00e485d6653c8408050e2efbfd864642860022af68053ee4230f69ea565fee775778bc231307b5b534545878f864364bb2690acc9e8991fed5a777eb2850c3c54cca94a5bc2cb92729bcd4e27c57ebddbdf14974030115bc5a8a600b207a4884f568d6a9d3d9367977410577674601d1cc5f1f672f4e54d4944e1f7807416159eb5ece5b805c8a23e6735351a8cf8de654d87228ba21baf815190ef026b29612498121fe85480d9e0050d4781fa9f0e60cab5195",
+            own_terminator: "ece7e13c65def883efc1f0dac6d55974",
+            peer_terminator: "efca4cefee7a95602ebab090875e4212",
+            packet: "5400e5add3682ea8c5587dbaec8867c54b7dc97e07533db32b5f68ff9eeccf68db30c5013b276374e1b60dd417df516e375a995b45811817b326c6bfbaaec589d82415bc48bc8f1eee5b9ff430b486cc951752e943dccef384a66bc6d906c7f0e839772ffce47928bb73a8f828ac82dca6f8f4f8340f11f4ef849575fd16ed32e5d450249b89004164918fe739a83f2b5dae04f7a8ae32682779f65edaef9c80090f581c7d9000cef48bed0089b5eb8767cc963ee2bda2d00716a463ee5413036bd2a055c0f5e3f72791e0526ac5e35bd269b71117",
+        },
+    ];
+
+    fn hex(text: &str) -> Vec<u8> {
+        Vec::from_hex(text).unwrap()
+    }
+
+    #[test]
+    fn secrets_and_packets_are_those_of_the_bip() {
+        for vector in VECTORS {
+            let own = OwnKey {
+                secret: SecretKey::from_slice(&hex(vector.secret)).unwrap(),
+                public: ElligatorSwift::from_array(hex(vector.own).try_into().unwrap()),
+            };
+            let mut secrets = own.agree(hex(vector.peer).try_into().unwrap(), MAIN);
+            assert_eq!(secrets.own_terminator, *hex(vector.own_terminator));
+            assert_eq!(secrets.peer_terminator, *hex(vector.peer_terminator));
+            let mut out = Vec::new();
+            for _ in 0..vector.number {
+                secrets.seal(|_empty| (), &[], &mut out);
+            }
+            out.clear();
+            secrets.seal(|out| out.extend(hex(vector.contents)), &[], &mut out);
+            assert_eq!(out, hex(vector.packet));
+        }
+    }
+
+    #[test]
+    fn a_public_key_is_written_in_one_of_many_ways() {
+        let mut random = StdRng::seed_from_u64(1);
+        for _ in 0..100 {
+            let own = OwnKey::draw(&mut random);
+            let point = PublicKey::from_ellswift(own.public);
+            let (x, _) = point.x_only_public_key();
+            assert_eq!(
+                x,
+                own.secret.x_only_public_key(&Secp256k1::new()).0,
+                "another's key"
+            );
+            // Written so, everyone could tell whose program this is.
+            assert_ne!(own.public, ElligatorSwift::from_pubkey(point));
+            assert_ne!(
+                own.public,
+                ElligatorSwift::from_pubkey(point.negate(&Secp256k1::new()))
+            );
+        }
+    }
+}
