@@ -5,13 +5,15 @@
 //! streams grouped by circuit.
 //!
 //! In order of use: [`Settings`] make a [`Tor`] client, which [launches](Tor::launch) an
-//! [`OnionService`] under an [`Identity`], which yields [`AcceptedStream`]s.
+//! [`OnionService`] under an [`Identity`], which yields [`AcceptedStream`]s. The other direction is
+//! [`Outgoing`], which dials a [`Destination`].
 
 mod accept;
 mod circuit;
 mod counters;
 mod error;
 mod identity;
+mod outgoing;
 mod service;
 mod settings;
 mod stream;
@@ -21,6 +23,7 @@ mod warning;
 pub use counters::Counters;
 pub use error::{LaunchError, SettingsError, StartError};
 pub use identity::{Identity, OnionAddress};
+pub use outgoing::{Destination, DialError, Outgoing, OutgoingStream};
 pub use service::{OnionService, Reachability};
 pub use settings::{ServiceSettings, Settings};
 pub use stream::{AcceptedStream, CircuitNumber, OnionStream};

@@ -14,6 +14,7 @@ use tor_rtcompat::PreferredRuntime;
 
 use crate::error::{LaunchError, StartError};
 use crate::identity::Identity;
+use crate::outgoing::Outgoing;
 use crate::service::OnionService;
 use crate::settings::{self, ServiceSettings, Settings};
 
@@ -50,7 +51,7 @@ pub enum Blockage {
 
 /// A Tor client.
 ///
-/// It goes quiet when it and the onion services launched by it are dropped. Parts of Arti 0.47 (its
+/// It goes quiet when it, the onion services launched by it and its ways out are dropped. Parts of Arti 0.47 (its
 /// vanguards) live on until the async runtime ends; only then are the last changes of its state
 /// written and its lock released. So a process drops this, then ends its runtime within a bound of
 /// its own, and does not exit before.
@@ -122,6 +123,14 @@ impl Tor {
     /// How far it is, now and as it changes.
     pub fn bootstrap_status(&self) -> watch::Receiver<BootstrapStatus> {
         self.status.clone()
+    }
+
+    /// The way out to others, over circuits that nothing else here uses.
+    ///
+    /// It keeps the client from going quiet, as an onion service does. Guards are shared with
+    /// everything else the client does: more of them would be more observers.
+    pub fn outgoing(&self) -> Outgoing {
+        Outgoing::new(Arc::clone(&self.client), self.config.clone())
     }
 
     /// Launches an onion service; it is published as soon as the network allows, so this may be
