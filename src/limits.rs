@@ -216,3 +216,25 @@ pub const DIAL_EXIT_MAX: Duration = Duration::from_secs(30);
 pub const PEER_HANDSHAKE_MAX: Duration = Duration::from_secs(40);
 /// A connection to a peer, from its beginning; Bitcoin Core's, since a shorter one would set us apart.
 pub const PEER_CONNECTION_MAX: Duration = Duration::from_secs(180);
+/// Default of `broadcast.deliveries`: Bitcoin Core's number.
+pub const DELIVERIES: u8 = 3;
+/// The fewest that may be set: with one, a single peer that keeps silent would hold a transaction up.
+pub const DELIVERIES_MIN: u8 = 2;
+/// The most that may be set: each one is another peer who knows.
+pub const DELIVERIES_MAX: u8 = 5;
+/// Default of `broadcast.answer-wait-s`: Electrum waits 10 s without a proxy, more with one.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(8);
+/// The most that may be set; [`REQUEST_MAX`] counts the node's judgement too, and ends the wait all the same.
+pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Default of `broadcast.max-fee-rate-btc-kvb`, in satoshi per 1000 virtual bytes: Bitcoin Core's.
+pub const FEE_RATE_MAX: u64 = 10_000_000;
+/// The most that may be set; the node takes no higher limit.
+pub const FEE_RATE_LIMIT_MAX: u64 = 100_000_000;
+/// How often the node is asked for transactions that have not come back, while there are any.
+pub const BROADCAST_WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is asked how far it is, and under which addresses peers reach it.
+pub const BROADCAST_NODE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long the queue sleeps when nothing is due.
+pub const BROADCAST_IDLE_MAX: Duration = Duration::from_secs(60);
+/// What deliveries get of a shutdown to end by themselves.
+pub const SHUTDOWN_BROADCAST_MAX: Duration = Duration::from_secs(10);

@@ -1,7 +1,8 @@
 //! A transaction leaves by the operator's node.
 
+use super::admission::decoded;
 use super::refusal::Verdict;
-use super::{Broadcaster, Quota, Refusal, Taken, decoded};
+use super::{Broadcaster, Quota, Refusal, Taken};
 use crate::node::{SendError, Sender};
 use crate::redact::RawTransaction;
 

@@ -2,15 +2,13 @@
 
 use std::fmt;
 
-use bitcoin::{OutPoint, Transaction, Txid, Wtxid};
+use bitcoin::{OutPoint, Transaction, Txid};
 use zeroize::Zeroizing;
 
 /// A transaction that waits for its deliveries.
 pub struct QueuedTransaction {
     /// What peers are told of.
     pub(super) txid: Txid,
-    /// What tells it from the same payment with another witness.
-    pub(super) wtxid: Wtxid,
     /// What it spends.
     pub(super) inputs: Vec<OutPoint>,
     /// The whole of it, witness included, as consensus encodes it.
@@ -22,7 +20,6 @@ impl QueuedTransaction {
     pub fn new(transaction: &Transaction, raw: Zeroizing<Vec<u8>>) -> Self {
         Self {
             txid: transaction.compute_txid(),
-            wtxid: transaction.compute_wtxid(),
             inputs: transaction
                 .input
                 .iter()
@@ -61,7 +58,6 @@ mod tests {
         let raw = Zeroizing::new(encode::serialize(&transaction));
         let queued = QueuedTransaction::new(&transaction, raw);
         assert_eq!(queued.txid, transaction.compute_txid());
-        assert_eq!(queued.wtxid, transaction.compute_wtxid());
         assert_eq!(queued.inputs, [OutPoint::null()]);
         assert_wiped(&queued.raw);
         assert_eq!(format!("{queued:?} {queued:#?}"), "[scrubbed] [scrubbed]");

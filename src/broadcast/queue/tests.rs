@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bitcoin::OutPoint;
 use bitcoin::hashes::Hash as _;
-use bitcoin::{OutPoint, Wtxid};
 use zeroize::Zeroizing;
 
 use super::*;
@@ -36,7 +36,6 @@ fn spending(number: u32, output: u32, bytes: usize) -> Arc<QueuedTransaction> {
     id[..4].copy_from_slice(&number.to_le_bytes());
     Arc::new(QueuedTransaction {
         txid: Txid::from_byte_array(id),
-        wtxid: Wtxid::from_byte_array(id),
         inputs: vec![OutPoint::new(Txid::from_byte_array([9; 32]), output)],
         raw: Zeroizing::new(vec![0; bytes]),
     })
