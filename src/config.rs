@@ -2,6 +2,7 @@
 //!
 //! Nothing downstream checks a setting again. Secrets are never settings: only the path of a file that holds one.
 
+mod broadcast;
 pub mod raw;
 
 use std::ffi::OsString;
@@ -9,6 +10,9 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+pub use broadcast::network_names;
+
+use crate::broadcast::Settings as BroadcastSettings;
 use crate::chain::{Network, UnknownNetwork};
 use crate::electrum::{ProtocolVersion, UnknownVersion};
 use crate::limits;
@@ -31,6 +35,8 @@ pub struct Config {
     pub server_name: String,
     /// Largest answer to one request, in bytes.
     pub reply_bytes_max: usize,
+    /// How transactions leave.
+    pub broadcast: BroadcastSettings,
 }
 
 /// How the node is reached.
@@ -50,7 +56,7 @@ impl Config {
 
     /// Makes the settings mean something, or reports every fault at once.
     pub fn resolve(said: RawConfig, surroundings: &Surroundings) -> Result<Self, Faults> {
-        let mut faults = Faults(Vec::new());
+        let mut faults = Faults::default();
         let node_dir = said.node_dir.unwrap_or_else(|| surroundings.node_dir());
         let network = match said.network {
             Some(text) => faults.take(
@@ -83,6 +89,7 @@ impl Config {
             "limits.reply-bytes-max",
             reply_bytes_max(said.limits.reply_bytes_max),
         );
+        let broadcast = broadcast::resolve(said.broadcast, network, &mut faults);
         let (
             Some(data_dir),
             Some(network),
@@ -114,6 +121,7 @@ impl Config {
             protocol_max,
             server_name,
             reply_bytes_max,
+            broadcast,
         })
     }
 }
@@ -228,7 +236,7 @@ pub struct Fault {
 }
 
 /// Every setting that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults(Vec<Fault>);
 
 impl Faults {
@@ -244,6 +252,20 @@ impl Faults {
                 None
             }
         }
+    }
+}
+
+impl Faults {
+    /// The same for a setting that may be unsaid.
+    fn take_or<T>(
+        &mut self,
+        key: &'static str,
+        checked: Option<Result<T, impl Into<String>>>,
+        usual: T,
+    ) -> T {
+        checked
+            .and_then(|checked| self.take(key, checked))
+            .unwrap_or(usual)
     }
 }
 
@@ -309,6 +331,10 @@ mod tests {
             limits: raw::RawLimits {
                 reply_bytes_max: Some(1),
             },
+            broadcast: raw::RawBroadcast {
+                method: Some("by mail".into()),
+                ..raw::RawBroadcast::default()
+            },
             ..RawConfig::default()
         };
         let faults = Config::resolve(said, &Surroundings::default()).unwrap_err();
@@ -321,6 +347,7 @@ mod tests {
             "protocol-max",
             "server-name",
             "limits.reply-bytes-max",
+            "broadcast.method",
         ];
         assert_eq!(keys, wanted);
         for key in wanted {
@@ -376,6 +403,7 @@ mod tests {
             "protocol-max",
             "server-name",
             "limits",
+            "broadcast",
         ];
         let mut found: Vec<_> = example.keys().map(String::as_str).collect();
         found.sort_unstable();

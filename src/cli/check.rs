@@ -1,7 +1,10 @@
 //! `claustrum check-config`: what the settings come to, and whether the node is one to work with.
 
+use bitcoin::Amount;
+use bitcoin::amount::Denomination;
+
 use super::Failure;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::engine;
 use crate::error::report;
 use crate::node::Node;
@@ -31,9 +34,14 @@ fn text(config: &Config) -> String {
         Some(_) => "# tor-config is set",
         None => "# tor-config is not set: the public Tor network, without bridges",
     };
+    let broadcast = &config.broadcast;
+    let networks = config::network_names(broadcast.networks);
+    let fee_rate_max = Amount::from_sat(broadcast.fee_rate_max.0);
     format!(
         "data-dir = {:?}\nnetwork = \"{}\"\nnode-rpc = \"{}\"\nnode-cookie = {:?}\n{tor}\nprotocol-max = \"{}\"\n\
-         server-name = {:?}\n\n[limits]\nreply-bytes-max = {}\n",
+         server-name = {:?}\n\n[limits]\nreply-bytes-max = {}\n\n\
+         [broadcast]\nmethod = \"{}\"\nnetworks = {networks:?}\ndeliveries = {}\nanswer-wait-s = {}\n\
+         max-fee-rate-btc-kvb = {}\n# peers: {} are set, and {} exclude\n",
         config.data_dir.display().to_string(),
         config.network,
         config.node.rpc,
@@ -41,6 +49,12 @@ fn text(config: &Config) -> String {
         config.protocol_max.as_str(),
         config.server_name,
         config.reply_bytes_max,
+        broadcast.method,
+        broadcast.deliveries,
+        broadcast.answer_wait.as_secs(),
+        fee_rate_max.to_string_in(Denomination::Bitcoin),
+        broadcast.peers.len(),
+        broadcast.exclude.len(),
     )
 }
 

@@ -56,6 +56,9 @@ pub struct RawConfig {
     /// Bounds that an operator may move.
     #[command(flatten)]
     pub limits: RawLimits,
+    /// How transactions leave.
+    #[command(flatten)]
+    pub broadcast: RawBroadcast,
 }
 
 /// The table `[limits]`.
@@ -70,6 +73,78 @@ pub struct RawLimits {
         global = true
     )]
     pub reply_bytes_max: Option<usize>,
+}
+
+/// The table `[broadcast]`.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RawBroadcast {
+    /// By whom a transaction first reaches the network: tor-peers, or own-node under its own address [default: tor-peers]
+    #[arg(
+        id = "broadcast-method",
+        long = "broadcast-method",
+        env = "CLAUSTRUM_BROADCAST_METHOD",
+        value_name = "METHOD",
+        global = true
+    )]
+    pub method: Option<String>,
+    /// Where peers are drawn from: onion, exit, or both [default: onion,exit]
+    #[arg(
+        id = "broadcast-networks",
+        long = "broadcast-networks",
+        env = "CLAUSTRUM_BROADCAST_NETWORKS",
+        value_name = "NETWORKS",
+        value_delimiter = ',',
+        global = true
+    )]
+    pub networks: Option<Vec<String>>,
+    /// Peers that are told of a transaction at first, 2 to 5 [default: 3]
+    #[arg(
+        id = "broadcast-deliveries",
+        long = "broadcast-deliveries",
+        env = "CLAUSTRUM_BROADCAST_DELIVERIES",
+        value_name = "COUNT",
+        global = true
+    )]
+    pub deliveries: Option<u8>,
+    /// Seconds a wallet waits at most for its transaction to come back before it is answered [default: 8]
+    #[arg(
+        id = "broadcast-answer-wait-s",
+        long = "broadcast-answer-wait-s",
+        env = "CLAUSTRUM_BROADCAST_ANSWER_WAIT_S",
+        value_name = "SECONDS",
+        global = true
+    )]
+    pub answer_wait_s: Option<u64>,
+    /// Fee rate above which a transaction is refused as a mistake, in bitcoins per 1000 vbytes [default: 0.10]
+    #[arg(
+        id = "broadcast-max-fee-rate-btc-kvb",
+        long = "broadcast-max-fee-rate-btc-kvb",
+        env = "CLAUSTRUM_BROADCAST_MAX_FEE_RATE_BTC_KVB",
+        value_name = "RATE",
+        global = true
+    )]
+    pub max_fee_rate_btc_kvb: Option<f64>,
+    /// Whom a transaction may be given to: NAME.onion:PORT, IP:PORT, or "NAME.onion:PORT v1"
+    #[arg(
+        id = "broadcast-peers",
+        long = "broadcast-peers",
+        env = "CLAUSTRUM_BROADCAST_PEERS",
+        value_name = "PEERS",
+        value_delimiter = ',',
+        global = true
+    )]
+    pub peers: Option<Vec<String>>,
+    /// Whom it may not be given to: NAME.onion or IP
+    #[arg(
+        id = "broadcast-exclude",
+        long = "broadcast-exclude",
+        env = "CLAUSTRUM_BROADCAST_EXCLUDE",
+        value_name = "HOSTS",
+        value_delimiter = ',',
+        global = true
+    )]
+    pub exclude: Option<Vec<String>>,
 }
 
 impl RawConfig {
@@ -87,6 +162,21 @@ impl RawConfig {
             limits: RawLimits {
                 reply_bytes_max: self.limits.reply_bytes_max.or(lower.limits.reply_bytes_max),
             },
+            broadcast: self.broadcast.over(lower.broadcast),
+        }
+    }
+}
+
+impl RawBroadcast {
+    fn over(self, lower: Self) -> Self {
+        Self {
+            method: self.method.or(lower.method),
+            networks: self.networks.or(lower.networks),
+            deliveries: self.deliveries.or(lower.deliveries),
+            answer_wait_s: self.answer_wait_s.or(lower.answer_wait_s),
+            max_fee_rate_btc_kvb: self.max_fee_rate_btc_kvb.or(lower.max_fee_rate_btc_kvb),
+            peers: self.peers.or(lower.peers),
+            exclude: self.exclude.or(lower.exclude),
         }
     }
 }

@@ -49,7 +49,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "redact",
         ],
     ),
-    ("config", &["chain", "electrum", "error", "limits"]),
+    (
+        "config",
+        &["broadcast", "chain", "electrum", "error", "limits", "node"],
+    ),
     ("hardening", &[]),
     ("installation", &["error", "limits"]),
     ("status", &[]),
