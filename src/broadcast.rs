@@ -33,7 +33,7 @@ pub use pool::Networks;
 pub use queue::Alarm;
 pub use quota::Quota;
 pub use refusal::Refusal;
-pub use settings::{Method, Settings, UnknownMethod};
+pub use settings::{Method, Settings, UnknownMethod, UsablePeers};
 pub use timing::{Between, Exponential, Timing};
 pub use tor_peers::TorPeers;
 pub use transaction::QueuedTransaction;

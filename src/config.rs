@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use broadcast::network_names;
 
-use crate::broadcast::Settings as BroadcastSettings;
+use crate::broadcast::{Host, Settings as BroadcastSettings};
 use crate::chain::{Network, UnknownNetwork};
 use crate::electrum::{ProtocolVersion, UnknownVersion};
 use crate::limits;
@@ -46,6 +46,14 @@ pub struct NodeAddress {
     pub rpc: SocketAddr,
     /// File that holds `user:password`.
     pub cookie: PathBuf,
+}
+
+impl NodeAddress {
+    /// The node's machine, when it is another one than ours.
+    pub fn distant_host(&self) -> Option<Host> {
+        let ip = self.rpc.ip();
+        (!ip.is_loopback()).then_some(Host::Ip(ip.to_canonical()))
+    }
 }
 
 impl Config {

@@ -1,14 +1,15 @@
-//! The door: the onion address of this instance, and the streams that come through it.
+//! Tor: the door with its onion address, the streams that come through it, and the way out to peers.
 
 use std::sync::Arc;
 
 use claustrum_onion::{
-    Blockage, BootstrapStatus, Identity, LaunchError, OnionService, OnionStream, Reachability,
-    ServiceSettings, Settings, StartError, Tor,
+    Blockage, BootstrapStatus, Destination, Identity, LaunchError, OnionService, OnionStream,
+    Outgoing, OutgoingStream, Reachability, ServiceSettings, Settings, StartError, Tor,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::broadcast::{DialFailed, Dialer, PeerAddress};
 use crate::error::ErrorKind;
 use crate::installation::{self, Installation};
 use crate::limits;
@@ -29,6 +30,58 @@ pub fn address(installation: &Installation) -> Result<String, installation::Erro
 /// Whether a log event says that Tor lost an introduction; for [`crate::telemetry`].
 pub fn is_lost_introduction(target: &str, message: &str) -> bool {
     claustrum_onion::is_lost_introduction(target, message)
+}
+
+/// Tor without a door. It writes its last state when the runtime ends after this is dropped.
+#[must_use = "open streams end when this is dropped"]
+pub struct OpenTor {
+    tor: Arc<Tor>,
+}
+
+impl OpenTor {
+    /// Prepares Tor; it connects once its door is opened.
+    pub async fn create(
+        installation: &Installation,
+        fragment: Option<String>,
+    ) -> Result<Self, Error> {
+        let settings = Settings {
+            state_dir: installation.tor_state_dir(),
+            cache_dir: installation.tor_cache_dir(),
+            network_fragment: fragment,
+            memory_max: limits::TOR_MEMORY_MAX,
+            memory_low_water: limits::TOR_MEMORY_LOW_WATER,
+        };
+        let tor = Tor::create(&settings).await.map_err(Error::Start)?;
+        Ok(Self { tor: Arc::new(tor) })
+    }
+
+    /// The way out to peers.
+    pub fn way_out(&self) -> WayOut {
+        WayOut(self.tor.outgoing())
+    }
+}
+
+/// The way out to peers: the only one there is. It keeps Tor from ending.
+pub struct WayOut(Outgoing);
+
+impl Dialer for WayOut {
+    type Stream = OutgoingStream;
+
+    async fn dial(&self, address: &PeerAddress) -> Result<OutgoingStream, DialFailed> {
+        let destination = match address {
+            PeerAddress::Onion { host, port } => Destination::Onion {
+                host: host.clone(),
+                port: *port,
+            },
+            PeerAddress::Exit(address) => Destination::Exit(*address),
+        };
+        let dialled = self.0.dial(&destination).await;
+        dialled.map_err(|_phase| DialFailed)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.is_ready()
+    }
 }
 
 /// Tor, and the onion service on it.
@@ -57,18 +110,10 @@ pub struct DoorState {
 
 impl Door {
     /// Launches the onion service; it is published as soon as Tor's directory is there.
-    pub async fn open(
-        installation: &Installation,
-        fragment: Option<String>,
-    ) -> Result<Self, Error> {
-        let settings = Settings {
-            state_dir: installation.tor_state_dir(),
-            cache_dir: installation.tor_cache_dir(),
-            network_fragment: fragment,
-            memory_max: limits::TOR_MEMORY_MAX,
-            memory_low_water: limits::TOR_MEMORY_LOW_WATER,
-        };
-        let tor = Arc::new(Tor::create(&settings).await.map_err(Error::Start)?);
+    ///
+    /// Must be called within the async runtime.
+    pub fn open(tor: OpenTor, installation: &Installation) -> Result<Self, Error> {
+        let OpenTor { tor } = tor;
         let identity = Identity::from_seed(&*installation.door_seed().map_err(Error::Seed)?);
         let service = ServiceSettings {
             nickname: NICKNAME.to_owned(),
@@ -126,14 +171,8 @@ impl Door {
         if let Some(bootstrap) = &self.bootstrap {
             bootstrap.abort();
         }
-        OpenTor { _tor: self.tor }
+        OpenTor { tor: self.tor }
     }
-}
-
-/// Tor after its door was shut. It writes its last state when the runtime ends after this is dropped.
-#[must_use = "open streams end when this is dropped"]
-pub struct OpenTor {
-    _tor: Arc<Tor>,
 }
 
 fn blockage_text(blockage: Blockage) -> &'static str {

@@ -238,3 +238,5 @@ pub const BROADCAST_NODE_INTERVAL: Duration = Duration::from_secs(10);
 pub const BROADCAST_IDLE_MAX: Duration = Duration::from_secs(60);
 /// What deliveries get of a shutdown to end by themselves.
 pub const SHUTDOWN_BROADCAST_MAX: Duration = Duration::from_secs(10);
+/// A change of how broadcasting is reaches the log only so often: the time of a line could be that of a transaction.
+pub const BROADCAST_LOG_INTERVAL: Duration = Duration::from_secs(600);

@@ -4,16 +4,17 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::broadcast::NotReady;
+use crate::broadcast::{Broadcaster, Host, Method, OwnNode, Timing, TorPeers};
 use crate::config::Config;
-use crate::door::{self, Door};
+use crate::door::{self, Door, OpenTor};
 use crate::engine::{self, Engine};
 use crate::error::ErrorKind;
-use crate::installation::Installation;
+use crate::installation::{self, Installation};
 use crate::limits;
-use crate::status::{self, Status};
+use crate::node::{Judge, Sender};
+use crate::status::{self, Broadcast, Status};
 
 /// Takes the server's status at each tick, for whoever watches.
 pub type Watch = Box<dyn FnMut(&Status) + Send>;
@@ -32,18 +33,19 @@ pub fn run(config: &Config, installation: &Installation, watch: Watch) -> Result
 
 async fn serve(config: &Config, installation: &Installation, watch: Watch) -> Result<(), Error> {
     let mut signals = Signals::new()?;
-    let engine = Engine::start(config, &installation.index_dir(), Arc::new(NotReady))
-        .map_err(Error::Engine)?;
-    let door = Door::open(installation, config.tor_fragment.clone())
-        .await
-        .map_err(Error::Door)?;
+    let tor = OpenTor::create(installation, config.tor_fragment.clone());
+    let tor = tor.await.map_err(Error::Door)?;
+    let (broadcaster, tor_peers) = broadcaster(config, installation, &tor)?;
+    let engine = Engine::start(config, &installation.index_dir(), broadcaster);
     let mut server = Server {
         config,
         installation,
         watch,
         told: None,
-        engine,
-        door,
+        broadcast_log: BroadcastLog::default(),
+        engine: engine.map_err(Error::Engine)?,
+        tor_peers,
+        door: Door::open(tor, installation).map_err(Error::Door)?,
     };
     let outcome = server.watch_over(&mut signals).await;
     if let Ok(()) = outcome {
@@ -58,12 +60,51 @@ async fn serve(config: &Config, installation: &Installation, watch: Watch) -> Re
     outcome
 }
 
+/// How transactions leave; the second is the same broadcaster, where there is something to tell of it and to end.
+fn broadcaster(
+    config: &Config,
+    installation: &Installation,
+    tor: &OpenTor,
+) -> Result<(Arc<dyn Broadcaster>, Option<Arc<TorPeers>>), Error> {
+    let node = engine::node_settings(config);
+    match config.broadcast.method {
+        Method::OwnNode => {
+            tracing::warn!(
+                "broadcast.method is own-node: your node announces wallets' transactions under its own address, and whoever watches it can tell that they come from there"
+            );
+            Ok((Arc::new(OwnNode::new(Sender::new(&node))), None))
+        }
+        Method::TorPeers => {
+            let tor_peers = TorPeers::start(
+                config.broadcast.clone(),
+                config.network,
+                own_hosts(config, installation)?,
+                Timing::standard(),
+                Judge::new(&node),
+                tor.way_out(),
+            );
+            let tor_peers = Arc::new(tor_peers.map_err(Error::Randomness)?);
+            Ok((Arc::<TorPeers>::clone(&tor_peers), Some(tor_peers)))
+        }
+    }
+}
+
+/// Where a transaction would come home instead of leaving, beside what the node says of itself.
+fn own_hosts(config: &Config, installation: &Installation) -> Result<Vec<Host>, Error> {
+    let address = door::address(installation).map_err(Error::Address)?;
+    // The address of a door always is a host.
+    let door = address.parse().into_iter();
+    Ok(door.chain(config.node.distant_host()).collect())
+}
+
 struct Server<'a> {
     config: &'a Config,
     installation: &'a Installation,
     watch: Watch,
     told: Option<Status>,
+    broadcast_log: BroadcastLog,
     engine: Engine,
+    tor_peers: Option<Arc<TorPeers>>,
     door: Door,
 }
 
@@ -85,6 +126,7 @@ impl Server<'_> {
     /// Writes the status file and tells the one who watches, when there is something new.
     fn tell(&mut self) {
         let status = self.status();
+        self.broadcast_log.tell(&status.broadcast);
         if self
             .told
             .as_ref()
@@ -119,16 +161,71 @@ impl Server<'_> {
             sessions: self.engine.counters().sessions_open().next_multiple_of(8),
             introductions_dropped: door.introductions_dropped,
             introductions_lost: crate::telemetry::introductions_lost(),
+            broadcast: self.broadcast(),
         }
     }
 
-    /// Lets nobody in any more, lets sessions and the follower finish, ends Tor.
+    fn broadcast(&self) -> Broadcast {
+        let hindrance = self.tor_peers.as_ref().and_then(|it| it.readiness().err());
+        let alarm = self.tor_peers.as_ref().and_then(|it| it.alarm());
+        Broadcast {
+            method: self.config.broadcast.method.name().to_owned(),
+            hindrance: hindrance.map(|hindrance| hindrance.text().to_owned()),
+            alarm: alarm.map(|alarm| alarm.text().to_owned()),
+        }
+    }
+
+    /// Lets nobody in any more, lets sessions, deliveries and the follower finish, ends Tor.
     async fn stop(self) {
         let tor = self.door.shut();
-        self.engine.stop().await;
+        let deliveries = async {
+            // Dropped with it is its way out, which would keep Tor from ending.
+            if let Some(tor_peers) = self.tor_peers {
+                tor_peers.stop().await;
+            }
+        };
+        tokio::join!(self.engine.stop(), deliveries);
         // Nothing tells when the last cells have left.
         tokio::time::sleep(limits::SHUTDOWN_GOODBYE).await;
         drop(tor);
+    }
+}
+
+/// What the log was told of broadcasting.
+///
+/// A change can be the doing of one transaction, so its line comes at a time that says nothing of it.
+struct BroadcastLog {
+    told: Option<Broadcast>,
+    next: Instant,
+}
+
+impl Default for BroadcastLog {
+    fn default() -> Self {
+        Self {
+            told: None,
+            next: Instant::now() + limits::BROADCAST_LOG_INTERVAL,
+        }
+    }
+}
+
+impl BroadcastLog {
+    fn tell(&mut self, now: &Broadcast) {
+        let is_first = self.told.is_none() && now.hindrance.is_none();
+        let is_time = self.next <= Instant::now();
+        if is_time {
+            self.next = Instant::now() + limits::BROADCAST_LOG_INTERVAL;
+        }
+        if !is_first && !(is_time && self.told.as_ref() != Some(now)) {
+            return;
+        }
+        match &now.hindrance {
+            None => tracing::info!("wallets' transactions are taken ({})", now.method),
+            Some(hindrance) => tracing::warn!("wallets' transactions are refused: {hindrance}"),
+        }
+        if let Some(alarm) = &now.alarm {
+            tracing::warn!("broadcasting needs you: {alarm}");
+        }
+        self.told = Some(now.clone());
     }
 }
 
@@ -160,6 +257,12 @@ pub enum Error {
     /// The operating system refuses threads or signals.
     #[error("start the runtime")]
     Runtime(#[source] io::Error),
+    /// There is nothing to draw peers with.
+    #[error("get random numbers from the operating system")]
+    Randomness(#[source] io::Error),
+    /// Our own address is unknown, which transactions must not be given to.
+    #[error("read the key of the onion address")]
+    Address(#[source] installation::Error),
     /// See [`engine::Error`].
     #[error(transparent)]
     Engine(engine::Error),
@@ -172,7 +275,8 @@ impl Error {
     /// Who has to act.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Runtime(_) => ErrorKind::Environment,
+            Self::Runtime(_) | Self::Randomness(_) => ErrorKind::Environment,
+            Self::Address(error) => error.kind(),
             Self::Engine(error) => error.kind(),
             Self::Door(error) => error.kind(),
         }

@@ -38,6 +38,20 @@ pub struct Status {
     pub introductions_dropped: u64,
     /// Introductions that Tor says it lost since the start.
     pub introductions_lost: u64,
+    /// How transactions leave.
+    pub broadcast: Broadcast,
+}
+
+/// How transactions leave, in fixed texts; nothing tells whether there are any.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Broadcast {
+    /// By whom, as the configuration says it.
+    pub method: String,
+    /// Why none is taken now; `None` when they are.
+    pub hindrance: Option<String>,
+    /// What needs the operator.
+    pub alarm: Option<String>,
 }
 
 impl Status {
@@ -93,7 +107,8 @@ impl Status {
              tor       {} % of the directory\n\
              door      {}\n\
              sessions  up to {}\n\
-             dropped   {} introductions by us, {} by Tor\n",
+             dropped   {} introductions by us, {} by Tor\n\
+             broadcast {}: {}\n{}",
             self.version,
             self.network,
             self.age().as_secs(),
@@ -103,6 +118,15 @@ impl Status {
             self.sessions,
             self.introductions_dropped,
             self.introductions_lost,
+            self.broadcast.method,
+            match &self.broadcast.hindrance {
+                None => "ready".to_owned(),
+                Some(hindrance) => format!("not ready: {hindrance}"),
+            },
+            match &self.broadcast.alarm {
+                None => String::new(),
+                Some(alarm) => format!("alarm     {alarm}\n"),
+            },
         )
     }
 }
@@ -138,11 +162,18 @@ mod tests {
             sessions: 8,
             introductions_dropped: 0,
             introductions_lost: 0,
+            broadcast: Broadcast {
+                method: "tor-peers".into(),
+                hindrance: Some("Tor is not connected".into()),
+                alarm: None,
+            },
         };
         status.write(&path).unwrap();
         status.write(&path).unwrap();
         assert_eq!(Status::read(&path).unwrap(), status);
         assert!(status.to_text().contains("3 of 5 blocks"));
+        let line = "broadcast tor-peers: not ready: Tor is not connected\n";
+        assert!(status.to_text().ends_with(line));
         assert!(!status.is_settled());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -59,6 +59,20 @@ pub enum Alarm {
     NeverSeen,
 }
 
+impl Alarm {
+    /// For people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Stalled => {
+                "a transaction waits, because peers cannot be reached or do not take it; check Tor and broadcast.peers"
+            }
+            Self::NeverSeen => {
+                "peers took a transaction, and it never came back; check that the node has peers of its own, and choose other broadcast.peers"
+            }
+        }
+    }
+}
+
 /// The queue.
 pub(super) struct Queue {
     timing: Timing,

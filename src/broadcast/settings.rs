@@ -2,10 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 
 use super::peer::{Host, Peer};
-use super::pool::Networks;
+use super::pool::{Networks, PeerPool};
+use super::timing::Timing;
 use crate::limits;
 use crate::node::FeeRate;
 
@@ -36,6 +40,40 @@ pub struct Settings {
     pub peers: Vec<Peer>,
     /// Whom it may not be given to.
     pub exclude: Vec<Host>,
+}
+
+impl Settings {
+    /// Peers that could be given a transaction now by a server that has just started; `own` are hosts that never are.
+    pub fn usable_peers(&self, own: Vec<Host>) -> UsablePeers {
+        // The source decides nothing that is counted.
+        let mut random = StdRng::from_seed([0; 32]);
+        let mut pool = PeerPool::new(
+            self.peers.clone(),
+            self.networks,
+            self.exclude.clone(),
+            &Timing::standard(),
+            &mut random,
+        );
+        pool.set_own(own);
+        let now = Instant::now();
+        let usable = pool.usable(now);
+        UsablePeers {
+            onion: usable.onion,
+            exit: usable.exit,
+            suffice: pool.is_ready(now),
+        }
+    }
+}
+
+/// Peers that could be given a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsablePeers {
+    /// Onion services.
+    pub onion: usize,
+    /// Reached through exits.
+    pub exit: usize,
+    /// Whether a transaction would be taken.
+    pub suffice: bool,
 }
 
 impl Default for Settings {

@@ -4,19 +4,17 @@ use bitcoin::Amount;
 use bitcoin::amount::Denomination;
 
 use super::Failure;
+use crate::broadcast::Method;
 use crate::config::{self, Config};
 use crate::engine;
 use crate::error::report;
-use crate::node::Node;
+use crate::node::{self, Judge, Node, Sender, Surroundings};
 
 /// Prints the configuration, then tries the node; its state decides the exit status.
 pub(super) fn run(config: &Config, print: fn(&str) -> Result<(), Failure>) -> Result<(), Failure> {
     print(&text(config))?;
-    let state = Node::new(&engine::node_settings(config)).check();
-    let state = state.map_err(|error| Failure {
-        status: error.kind().into(),
-        text: report(&error),
-    })?;
+    let node = engine::node_settings(config);
+    let state = Node::new(&node).check().map_err(failure)?;
     print(&format!(
         "\nthe node answers: height {}{}\n",
         state.tip.height,
@@ -25,7 +23,93 @@ pub(super) fn run(config: &Config, print: fn(&str) -> Result<(), Failure>) -> Re
         } else {
             ""
         }
-    ))
+    ))?;
+    let user = node.auth.user().map_err(failure)?;
+    let surroundings = Judge::new(&node).surroundings().map_err(failure)?;
+    let may_send = Sender::new(&node).may_send().map_err(failure)?;
+    print(&whitelist(config.broadcast.method, &user))?;
+    for line in remarks(config, &surroundings, may_send) {
+        print(&format!("{line}\n"))?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
+fn failure(error: node::Error) -> Failure {
+    Failure {
+        status: error.kind().into(),
+        text: report(&error),
+    }
+}
+
+/// What the node has to allow, and nothing else, as a line of its configuration.
+fn whitelist(method: Method, user: &str) -> String {
+    let calls: Vec<&str> = match method {
+        Method::TorPeers => node::Method::ALL.iter().map(|call| call.name()).collect(),
+        Method::OwnNode => node::Method::ALL
+            .iter()
+            .filter(|call| !call.is_for_broadcast())
+            .map(|call| call.name())
+            .chain([Sender::CALL.name()])
+            .collect(),
+    };
+    format!(
+        "\nfor bitcoin.conf, so that the node refuses us everything else, and others nothing:\n\
+         rpcwhitelistdefault=0\nrpcwhitelist={user}:{}\n\n",
+        calls.join(",")
+    )
+}
+
+/// What the operator should know of how transactions leave.
+fn remarks(config: &Config, surroundings: &Surroundings, may_send: bool) -> Vec<String> {
+    let mut remarks = Vec::new();
+    match config.broadcast.method {
+        Method::OwnNode => {
+            remarks.push(
+                "warning: own-node announces wallets' transactions under the node's own address"
+                    .to_owned(),
+            );
+            if !may_send {
+                remarks.push(
+                    "warning: the node refuses us sendrawtransaction, which own-node needs"
+                        .to_owned(),
+                );
+            }
+        }
+        Method::TorPeers => {
+            if may_send {
+                remarks.push(
+                    "warning: the node does not refuse us to send transactions; the line above makes it"
+                        .to_owned(),
+                );
+            }
+            remarks.push(peers(config, surroundings));
+        }
+    }
+    if !surroundings.relays {
+        remarks.push(
+            "warning: the node takes no transactions from peers (-blocksonly): a wallet's transaction shows only in a block"
+                .to_owned(),
+        );
+    }
+    remarks
+}
+
+fn peers(config: &Config, surroundings: &Surroundings) -> String {
+    let hosts = surroundings.own_hosts.iter();
+    let own = hosts.flat_map(|host| host.parse());
+    let own = own.chain(config.node.distant_host()).collect();
+    let usable = config.broadcast.usable_peers(own);
+    format!(
+        "usable peers: {} onion services, {} through exits{}",
+        usable.onion,
+        usable.exit,
+        if usable.suffice {
+            ""
+        } else {
+            "; no transaction is taken before there are three of one kind (broadcast.peers)"
+        }
+    )
 }
 
 /// The configuration in the form of its file, so that it can be kept as one.

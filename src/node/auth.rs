@@ -26,8 +26,21 @@ impl NodeAuth {
         Self { cookie: path }
     }
 
+    /// The name that the node knows us by, without the password.
+    pub fn user(&self) -> Result<String, Error> {
+        let line = self.line()?;
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        Ok(String::from_utf8_lossy(name).into_owned())
+    }
+
     /// The value of the HTTP header `Authorization`.
     pub(super) fn header(&self) -> Result<Secret, Error> {
+        let encoded = Zeroizing::new(base64::encode(&*self.line()?));
+        Ok(Secret::new([b"Basic ", encoded.as_bytes()].concat()))
+    }
+
+    /// `name:password`.
+    fn line(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
         let cookie = self.read().map_err(|source| Error::Cookie {
             path: self.cookie.clone(),
             source,
@@ -38,8 +51,7 @@ impl NodeAuth {
                 path: self.cookie.clone(),
             });
         }
-        let encoded = Zeroizing::new(base64::encode(line));
-        Ok(Secret::new([b"Basic ", encoded.as_bytes()].concat()))
+        Ok(Zeroizing::new(line.to_vec()))
     }
 
     /// Where the credentials are.
@@ -68,6 +80,7 @@ mod tests {
         std::fs::write(&path, "__cookie__:c0ffee\n").unwrap();
         let header = auth.header().unwrap();
         assert_eq!(header.expose(), b"Basic X19jb29raWVfXzpjMGZmZWU=");
+        assert_eq!(auth.user().unwrap(), "__cookie__");
         std::fs::write(&path, "user:other").unwrap();
         assert_eq!(auth.header().unwrap().expose(), b"Basic dXNlcjpvdGhlcg==");
     }

@@ -110,6 +110,13 @@ impl Method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call(pub(super) &'static str);
 
+impl Call {
+    /// The node's name for it.
+    pub const fn name(self) -> &'static str {
+        self.0
+    }
+}
+
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)

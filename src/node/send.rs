@@ -4,7 +4,7 @@ use bitcoin::hex::DisplayHex as _;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::rpc::{Call, CallError, Lane};
+use super::rpc::{Call, CallError, Lane, RpcError};
 use super::{Error, NodeSettings};
 use crate::limits;
 use crate::redact::RawTransaction;
@@ -30,6 +30,9 @@ crate::redacted! {
 }
 
 impl Sender {
+    /// What it calls to send.
+    pub const CALL: Call = Call("sendrawtransaction");
+
     /// Connects to nothing yet.
     pub fn new(settings: &NodeSettings) -> Self {
         Self {
@@ -37,9 +40,23 @@ impl Sender {
         }
     }
 
+    /// Whether the node lets us call what sends. It is called without a transaction, so that nothing is sent.
+    pub fn may_send(&self) -> Result<bool, Error> {
+        for call in [Self::CALL, Call("submitpackage")] {
+            match self.lane.call_by_name::<IgnoredAny>(call, &[]) {
+                Err(CallError::Way(Error::Forbidden { .. })) => {}
+                Err(CallError::Rpc(error)) if error.code == RpcError::METHOD_NOT_FOUND => {}
+                // It misses the transaction, so it would take one.
+                Ok(_) | Err(CallError::Rpc(_)) => return Ok(true),
+                Err(error) => return Err(error.into_error(call)),
+            }
+        }
+        Ok(false)
+    }
+
     /// `sendrawtransaction` with the node's own limit on fees.
     pub fn send(&self, transaction: &RawTransaction) -> Result<(), SendError> {
-        let call = Call("sendrawtransaction");
+        let call = Self::CALL;
         let hex = transaction.expose().to_lower_hex_string();
         self.lane
             .call_by_name(call, &[json!(hex)])

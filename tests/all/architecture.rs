@@ -73,7 +73,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "sync",
         ],
     ),
-    ("door", &["error", "installation", "limits"]),
+    ("door", &["broadcast", "error", "installation", "limits"]),
     (
         "server",
         &[
@@ -84,6 +84,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "error",
             "installation",
             "limits",
+            "node",
             "status",
             "telemetry",
         ],
@@ -91,6 +92,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "broadcast",
             "config",
             "door",
             "engine",
@@ -114,6 +116,7 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("clap", &["cli", "config"]),
     ("indicatif", &["cli"]),
     ("qrcode", &["cli"]),
+    ("rand", &["broadcast"]),
     ("redb", &["index"]),
     ("rustix", &["hardening", "installation"]),
     ("serde_json", &["electrum", "node", "session", "status"]),
