@@ -35,7 +35,11 @@ async fn serve(config: &Config, installation: &Installation, watch: Watch) -> Re
     let mut signals = Signals::new()?;
     let tor = OpenTor::create(installation, config.tor_fragment.clone());
     let tor = tor.await.map_err(Error::Door)?;
-    let (broadcaster, tor_peers) = broadcaster(config, installation, &tor)?;
+    let tor_peers = tor_peers(config, installation, &tor)?;
+    let broadcaster: Arc<dyn Broadcaster> = match &tor_peers {
+        Some(tor_peers) => Arc::<TorPeers>::clone(tor_peers),
+        None => Arc::new(OwnNode::new(Sender::new(&engine::node_settings(config)))),
+    };
     let engine = Engine::start(config, &installation.index_dir(), broadcaster);
     let mut server = Server {
         config,
@@ -60,32 +64,29 @@ async fn serve(config: &Config, installation: &Installation, watch: Watch) -> Re
     outcome
 }
 
-/// How transactions leave; the second is the same broadcaster, where there is something to tell of it and to end.
-fn broadcaster(
+/// Peers as the way of transactions, if that is how they leave.
+fn tor_peers(
     config: &Config,
     installation: &Installation,
     tor: &OpenTor,
-) -> Result<(Arc<dyn Broadcaster>, Option<Arc<TorPeers>>), Error> {
-    let node = engine::node_settings(config);
+) -> Result<Option<Arc<TorPeers>>, Error> {
     match config.broadcast.method {
         Method::OwnNode => {
             tracing::warn!(
                 "broadcast.method is own-node: your node announces wallets' transactions under its own address, and whoever watches it can tell that they come from there"
             );
-            Ok((Arc::new(OwnNode::new(Sender::new(&node))), None))
+            Ok(None)
         }
-        Method::TorPeers => {
-            let tor_peers = TorPeers::start(
-                config.broadcast.clone(),
-                config.network,
-                own_hosts(config, installation)?,
-                Timing::standard(),
-                Judge::new(&node),
-                tor.way_out(),
-            );
-            let tor_peers = Arc::new(tor_peers.map_err(Error::Randomness)?);
-            Ok((Arc::<TorPeers>::clone(&tor_peers), Some(tor_peers)))
-        }
+        Method::TorPeers => TorPeers::start(
+            config.broadcast.clone(),
+            config.network,
+            own_hosts(config, installation)?,
+            Timing::standard(),
+            Judge::new(&engine::node_settings(config)),
+            tor.way_out(),
+        )
+        .map(|tor_peers| Some(Arc::new(tor_peers)))
+        .map_err(Error::Randomness),
     }
 }
 
@@ -215,7 +216,8 @@ impl BroadcastLog {
         if is_time {
             self.next = Instant::now() + limits::BROADCAST_LOG_INTERVAL;
         }
-        if !is_first && !(is_time && self.told.as_ref() != Some(now)) {
+        let is_news = self.told.as_ref() != Some(now);
+        if !(is_first || is_time && is_news) {
             return;
         }
         match &now.hindrance {
