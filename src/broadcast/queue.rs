@@ -171,9 +171,11 @@ impl Queue {
 
     /// When [`Queue::due`] or [`Queue::stale`] has something next, unless a connection ends before.
     pub(super) fn wake_at(&self) -> Option<Instant> {
+        let mut open = vec![SlotKind::First, SlotKind::Further];
+        open.retain(|kind| self.has_connection(*kind));
         let dials = self.jobs.values().flat_map(|job| {
             job.scheduled()
-                .filter(|(_, slot)| self.has_connection(job.kind(*slot)))
+                .filter(|(_, slot)| open.contains(&job.kind(*slot)))
                 .map(|(at, _)| at)
         });
         let checks = self.jobs.values().filter_map(Job::check_at);

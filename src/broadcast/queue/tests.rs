@@ -41,7 +41,7 @@ fn spending(number: u32, output: u32, bytes: usize) -> Arc<QueuedTransaction> {
     })
 }
 
-/// So many peers of each network, no two of them in one group.
+/// So many peers of each network; exits two by two in one group.
 fn peers(onions: u16, exits: u16) -> Vec<Peer> {
     let onion = |number: u16| {
         let digits = number
@@ -54,8 +54,9 @@ fn peers(onions: u16, exits: u16) -> Vec<Peer> {
         PeerAddress::Onion { host, port: 8333 }
     };
     let exit = |number: u16| {
-        let [high, low] = number.to_be_bytes();
-        PeerAddress::Exit(SocketAddr::from(([20 + high, low, 0, 1], 8333)))
+        let ([high, low], host) = ((number / 2).to_be_bytes(), number.to_be_bytes());
+        let ip = [20 + high, low, host[0], host[1]];
+        PeerAddress::Exit(SocketAddr::from((ip, 8333)))
     };
     let addresses = (0..onions).map(onion).chain((0..exits).map(exit));
     addresses

@@ -224,7 +224,7 @@ fn peers_that_could_not_be_reached_are_tried_again_later() {
 
 #[test]
 fn without_peers_everything_ends_as_well() {
-    let mut world = World::new(3, peers(0, 2));
+    let mut world = World::new(3, peers(0, 4));
     world.admit(1);
     world.run(HOUR);
     assert_eq!(world.dialled.len(), 2);
