@@ -48,7 +48,7 @@ pub(super) struct Job {
     groups: HashSet<Group>,
     last_receipt: Option<Instant>,
     has_new_receipt: bool,
-    /// Rounds in a row whose peers took the transaction, and that did not bring it back.
+    /// Rounds whose peers took the transaction, one after another, without bringing it back.
     silent_rounds: u32,
     check_at: Instant,
     is_tested: bool,

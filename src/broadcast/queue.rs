@@ -122,15 +122,16 @@ impl Queue {
 
     /// The connections to make now.
     pub(super) fn due(&mut self, pool: &mut PeerPool, now: Instant) -> Vec<Dial> {
-        let mut due: Vec<(Instant, JobNumber, u32)> = self
+        let due: Vec<(JobNumber, u32)> = self
             .jobs
             .iter()
-            .flat_map(|(number, job)| job.scheduled().map(|(at, slot)| (at, *number, slot)))
-            .filter(|(at, ..)| *at <= now)
+            .flat_map(|(number, job)| {
+                let due = job.scheduled().filter(|(at, _)| *at <= now);
+                due.map(|(_, slot)| (*number, slot))
+            })
             .collect();
-        due.sort_unstable();
         let mut dials = Vec::new();
-        for (_, number, slot) in due {
+        for (number, slot) in due {
             let kind = self.jobs.get(&number).map(|job| job.kind(slot));
             if !kind.is_some_and(|kind| self.has_connection(kind)) {
                 continue;

@@ -179,6 +179,18 @@ fn delivered_twice_and_never_seen_is_an_alarm() {
 }
 
 #[test]
+fn a_round_that_nobody_took_is_none_of_those() {
+    let (mut world, _) = ponged();
+    world.peers = Box::new(|number| match kind(number) {
+        SlotKind::First => (DeliveryEnd::Ponged, None, seconds(5)),
+        SlotKind::Further => (DeliveryEnd::NoGetdata, None, seconds(5)),
+    });
+    world.run(seconds(1_200));
+    assert!(world.tests.len() > 3);
+    assert_eq!(world.alarm(), None);
+}
+
+#[test]
 fn a_node_that_does_not_answer_makes_no_alarm_of_peers() {
     let (mut world, _) = ponged();
     world.node = Box::new(|_| StaleVerdict::Unanswered);
