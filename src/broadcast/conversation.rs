@@ -250,3 +250,6 @@ impl fmt::Debug for Conversation {
         f.write_str("[scrubbed]")
     }
 }
+
+#[cfg(test)]
+mod tests;

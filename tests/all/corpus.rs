@@ -2,6 +2,8 @@
 
 #[path = "../../fuzz/bodies.rs"]
 mod bodies;
+#[path = "../../fuzz/deliveries.rs"]
+mod deliveries;
 
 use std::fs;
 use std::path::Path;
@@ -14,6 +16,21 @@ fn sessions() {
 #[test]
 fn lines() {
     each("electrum_line", bodies::electrum_line);
+}
+
+#[test]
+fn deliveries_over_v1() {
+    each("delivery_v1", deliveries::delivery_v1);
+}
+
+#[test]
+fn deliveries_over_v2() {
+    each("delivery_v2", deliveries::delivery_v2);
+}
+
+#[test]
+fn messages_of_peers() {
+    each("delivery_messages", deliveries::delivery_messages);
 }
 
 fn each(target: &str, body: fn(&[u8])) {

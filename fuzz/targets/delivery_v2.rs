@@ -1,0 +1,9 @@
+//! See `deliveries::delivery_v2`.
+
+#![no_main]
+
+#[path = "../deliveries.rs"]
+#[expect(dead_code, reason = "some of it is for the other targets")]
+mod deliveries;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| deliveries::delivery_v2(data));
