@@ -164,7 +164,7 @@ impl Encrypted {
         self.heard.extend(bytes);
         self.stage = match std::mem::replace(&mut self.stage, Stage::Lost) {
             Stage::Garbage(handshake) => Stage::Open(Box::new(self.complete(*handshake))),
-            open => open,
+            other @ (Stage::Open(_) | Stage::Lost) => other,
         };
         let Stage::Open(session) = &mut self.stage else {
             panic!("the handshake failed before");
