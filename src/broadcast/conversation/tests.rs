@@ -231,7 +231,9 @@ fn what_does_not_fit_the_stage_is_passed_over() {
         exchange.say("getdata", &getdata(1, 7));
         exchange.say("getdata", &getdata(1, 7));
         let nonce = exchange.ping_nonce();
-        exchange.say("pong", &[0; 8]);
+        let mut other = nonce.clone();
+        other[7] ^= 1;
+        exchange.say("pong", &other);
         exchange.say("pong", &nonce[..7]);
         assert_eq!(exchange.end, None);
         assert_eq!(exchange.names(), ["version", "verack", "inv", "tx", "ping"]);
@@ -331,6 +333,13 @@ fn a_frame_that_is_forged_or_too_long_ends_it() {
             exchange.receive(&bytes);
             assert_violates(&exchange, true);
         }
+        // The last byte belongs to the payload over v1, to the tag over v2.
+        let mut exchange = Exchange::announced(transport);
+        let mut bytes = exchange.peer.say("getdata", &getdata(1, 7));
+        *bytes.last_mut().unwrap() ^= 1;
+        exchange.receive(&bytes);
+        assert_violates(&exchange, true);
+
         let mut exchange = Exchange::announced(transport);
         let bytes = exchange
             .peer
