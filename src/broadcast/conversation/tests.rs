@@ -14,7 +14,6 @@ const TRANSPORTS: [Transport; 2] = [Transport::V1, Transport::V2];
 fn transaction() -> Arc<QueuedTransaction> {
     Arc::new(QueuedTransaction {
         txid: Txid::from_byte_array([7; 32]),
-        wtxid: bitcoin::Wtxid::from_byte_array([8; 32]),
         inputs: Vec::new(),
         raw: Zeroizing::new(RAW.to_vec()),
     })
