@@ -121,3 +121,8 @@ async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Resu
     stream.write_all(bytes).await?;
     stream.flush().await
 }
+
+#[cfg(test)]
+pub(super) mod far_end;
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 mod watch;
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,10 +10,11 @@ use bitcoin::Txid;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{Id, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::admission::NodeQuestions;
+use super::conversation::DeliveryEnd;
 use super::delivery::{self, Dialer, Outcome};
 use super::peer::Host;
 use super::pool::PeerPool;
@@ -129,6 +131,7 @@ impl Dispatcher {
             timing,
             random,
             running: JoinSet::new(),
+            dials: HashMap::new(),
         };
         Self {
             delivering: Mutex::new(Some(tokio::spawn(deliveries.run()))),
@@ -249,7 +252,8 @@ struct Deliveries<D> {
     network: Network,
     timing: Timing,
     random: StdRng,
-    running: JoinSet<(DialNumber, Outcome)>,
+    running: JoinSet<Outcome>,
+    dials: HashMap<Id, DialNumber>,
 }
 
 impl<D: Dialer> Deliveries<D> {
@@ -257,20 +261,25 @@ impl<D: Dialer> Deliveries<D> {
     async fn run(mut self) {
         let mut stop_at = None;
         loop {
-            let wake_at = self.wake();
-            if self.shared.state().is_stopping {
-                let at =
-                    *stop_at.get_or_insert_with(|| Instant::now() + limits::SHUTDOWN_BROADCAST_MAX);
-                if self.running.is_empty() || at <= Instant::now() {
+            let is_stopping = self.shared.state().is_stopping;
+            let wake_at = if is_stopping {
+                let max = limits::SHUTDOWN_BROADCAST_MAX;
+                let stop_at = *stop_at.get_or_insert_with(|| Instant::now() + max);
+                if self.running.is_empty() || stop_at <= Instant::now() {
                     return;
                 }
-            }
-            let wake_at = stop_at.unwrap_or(wake_at);
+                stop_at
+            } else {
+                self.wake()
+            };
             tokio::select! {
-                Some(ended) = self.running.join_next() => match ended {
-                    Ok((dial, outcome)) => self.ended(dial, outcome),
-                    // A panic was told where it happened.
-                    Err(_panicked) => {}
+                Some(ended) = self.running.join_next_with_id() => match ended {
+                    Ok((task, outcome)) => self.ended(task, outcome),
+                    // A panic was told where it happened; the peer may know what it was given.
+                    Err(panicked) => self.ended(panicked.id(), Outcome {
+                        end: DeliveryEnd::Closed { announced: true },
+                        peer_height: None,
+                    }),
                 },
                 () = self.shared.changed.notified() => {}
                 () = sleep_until(wake_at) => {}
@@ -293,23 +302,26 @@ impl<D: Dialer> Deliveries<D> {
             state.stale.push((job, transaction));
         }
         let pause = Instant::now() + limits::BROADCAST_WATCH_INTERVAL;
-        if state.is_stopping || !is_tor_ready {
+        if !is_tor_ready {
             return pause;
         }
         for dial in state.queue.due(&mut state.pool, now()) {
             let number = dial.number;
             let (dialer, network, timing) = (Arc::clone(&self.dialer), self.network, self.timing);
             let random = StdRng::from_rng(&mut self.random);
-            self.running.spawn(async move {
-                let outcome = delivery::deliver(&*dialer, dial, network, &timing, random).await;
-                (number, outcome)
+            let task = self.running.spawn(async move {
+                delivery::deliver(&*dialer, dial, network, &timing, random).await
             });
+            self.dials.insert(task.id(), number);
         }
         let idle = Instant::now() + limits::BROADCAST_IDLE_MAX;
         state.queue.wake_at().map_or(idle, Instant::from_std)
     }
 
-    fn ended(&self, dial: DialNumber, outcome: Outcome) {
+    fn ended(&mut self, task: Id, outcome: Outcome) {
+        let Some(dial) = self.dials.remove(&task) else {
+            return;
+        };
         let mut state = self.shared.state();
         let state = &mut *state;
         let report = Report {
@@ -325,3 +337,6 @@ impl<D: Dialer> Deliveries<D> {
 fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
+
+#[cfg(test)]
+mod tests;
