@@ -20,17 +20,23 @@ fn ponged() -> (World, JobNumber) {
 
 #[test]
 fn a_minute_after_the_last_receipt_the_node_is_asked_at_the_next_look() {
-    for seed in 0..50 {
-        let mut world = World::new(seed, peers(20, 20));
-        world.admit(1);
-        world.run(seconds(180));
-        let receipt = world.dialled[2].at + seconds(5);
-        let (asked, _) = world.tests[0];
-        assert!(
-            asked >= receipt + seconds(60),
-            "{asked:?} after {receipt:?}"
-        );
-        assert!((seconds(120)..=seconds(180)).contains(&asked), "{asked:?}");
+    for (last, at) in [(5, 120..=180), (110, 170..=360)] {
+        for seed in 0..50 {
+            let mut world = World::new(seed, peers(20, 20));
+            world.peers = Box::new(move |number| {
+                let lasts = if number.slot == 2 { last } else { 5 };
+                (DeliveryEnd::Ponged, None, seconds(lasts))
+            });
+            world.admit(1);
+            world.run(seconds(360));
+            let receipt = world.dialled[2].at + seconds(last);
+            let (asked, _) = world.tests[0];
+            assert!(
+                asked >= receipt + seconds(60),
+                "{asked:?} after {receipt:?}"
+            );
+            assert!(at.contains(&asked.as_secs()), "{asked:?}");
+        }
     }
 }
 
