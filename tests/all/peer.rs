@@ -46,11 +46,11 @@ impl Peer {
     }
 
     /// A payment of its wallet that it does not know as a transaction.
-    fn payment(&self) -> Result<Arc<QueuedTransaction>> {
+    fn payment(&self) -> Result<(Arc<QueuedTransaction>, Txid)> {
         queued(&self.node.pay_unsent(&self.node.new_address()?, SATOSHI)?)
     }
 
-    /// Runs one conversation; the seconds it took and how it ended.
+    /// Runs one conversation to its end.
     #[expect(clippy::disallowed_types, reason = "the test stands where Tor does")]
     fn deliver(
         &self,
@@ -115,26 +115,19 @@ struct Delivery {
     height: Option<i32>,
 }
 
-fn queued(raw: &str) -> Result<Arc<QueuedTransaction>> {
+fn queued(raw: &str) -> Result<(Arc<QueuedTransaction>, Txid)> {
     let raw = Vec::from_hex(raw)?;
     let transaction: Transaction = encode::deserialize(&raw)?;
-    Ok(Arc::new(QueuedTransaction::new(
-        &transaction,
-        Zeroizing::new(raw),
-    )))
-}
-
-fn txid(raw: &str) -> Result<Txid> {
-    let transaction: Transaction = encode::deserialize(&Vec::from_hex(raw)?)?;
-    Ok(transaction.compute_txid())
+    let queued = QueuedTransaction::new(&transaction, Zeroizing::new(raw));
+    Ok((Arc::new(queued), transaction.compute_txid()))
 }
 
 #[test]
 fn a_node_takes_the_transaction_over_both_transports() -> Result<()> {
     let peer = Peer::start(&["-v2transport=1"])?;
     for transport in [Transport::V2, Transport::V1] {
-        let raw = peer.node.pay_unsent(&peer.node.new_address()?, SATOSHI)?;
-        let delivery = peer.deliver(transport, &queued(&raw)?, LIFETIME)?;
+        let (transaction, txid) = peer.payment()?;
+        let delivery = peer.deliver(transport, &transaction, LIFETIME)?;
         ensure!(
             delivery.end == DeliveryEnd::Ponged,
             "{transport:?}: {:?}",
@@ -142,7 +135,7 @@ fn a_node_takes_the_transaction_over_both_transports() -> Result<()> {
         );
         let height = i32::try_from(peer.node.height()?)?;
         ensure!(delivery.height == Some(height), "its height was not heard");
-        peer.wait_until_known(txid(&raw)?)
+        peer.wait_until_known(txid)
             .with_context(|| format!("{transport:?}"))?;
     }
     Ok(())
@@ -152,7 +145,7 @@ fn a_node_takes_the_transaction_over_both_transports() -> Result<()> {
 fn a_node_without_relay_is_told_nothing() -> Result<()> {
     let peer = Peer::start(&["-blocksonly=1", "-v2transport=1"])?;
     for transport in [Transport::V2, Transport::V1] {
-        let delivery = peer.deliver(transport, &peer.payment()?, LIFETIME)?;
+        let delivery = peer.deliver(transport, &peer.payment()?.0, LIFETIME)?;
         ensure!(delivery.end == DeliveryEnd::NoRelay, "{:?}", delivery.end);
     }
     ensure!(peer.node.mempool()?.is_empty(), "it was told of something");
@@ -164,7 +157,7 @@ fn a_known_transaction_is_not_asked_for() -> Result<()> {
     let peer = Peer::start(&["-v2transport=1"])?;
     let txid = peer.node.pay(&peer.node.new_address()?, SATOSHI)?;
     let raw = peer.node.rpc("getrawtransaction", json!([txid]))?;
-    let known = queued(raw.as_str().context("no raw transaction")?)?;
+    let (known, _) = queued(raw.as_str().context("no raw transaction")?)?;
     let delivery = peer.deliver(Transport::V2, &known, SILENCE)?;
     ensure!(delivery.end == DeliveryEnd::NoGetdata, "{:?}", delivery.end);
     Ok(())
@@ -173,7 +166,7 @@ fn a_known_transaction_is_not_asked_for() -> Result<()> {
 #[test]
 fn a_node_that_speaks_v1_alone_hangs_up_before_anything_is_told() -> Result<()> {
     let peer = Peer::start(&["-v2transport=0"])?;
-    let delivery = peer.deliver(Transport::V2, &peer.payment()?, LIFETIME)?;
+    let delivery = peer.deliver(Transport::V2, &peer.payment()?.0, LIFETIME)?;
     ensure!(
         delivery.end == DeliveryEnd::Closed { announced: false },
         "{:?}",

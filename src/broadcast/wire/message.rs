@@ -1,6 +1,7 @@
 //! The messages that a delivery sends and heeds: two closed sets, so that nothing else can be said.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bitcoin::Txid;
 use bitcoin::hashes::Hash as _;
@@ -101,7 +102,7 @@ impl Name {
 }
 
 /// A message that was received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::broadcast) enum Incoming {
     /// Who the peer is.
     Version(PeerVersion),
@@ -146,6 +147,13 @@ impl Incoming {
             }
             Name::Other => Ok(Self::Ignored),
         }
+    }
+}
+
+/// It may hold the txid of a client's transaction.
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[scrubbed]")
     }
 }
 
@@ -305,6 +313,12 @@ mod tests {
         assert_eq!(asked(&[2, 1, 0, 0, 0]), None);
         assert_eq!(asked(&[]), None);
         assert_eq!(asked(&[&[0xff; 9][..], &item(1, 7)].concat()), None);
+    }
+
+    #[test]
+    fn what_was_asked_for_is_not_shown() {
+        let asked = Incoming::GetData(Some(Txid::from_byte_array([7; 32])));
+        assert_eq!(format!("{asked:?} {asked:#?}"), "[scrubbed] [scrubbed]");
     }
 
     #[test]
