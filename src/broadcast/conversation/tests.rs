@@ -455,6 +455,15 @@ proptest! {
     }
 
     #[test]
+    fn any_key_is_answered(bytes in proptest::collection::vec(any::<u8>(), 0..6000)) {
+        let (mut conversation, _) = open(Transport::V2);
+        let progress = conversation.receive(&bytes);
+        prop_assert_eq!(progress.send.len(), if bytes.len() < 64 { 0 } else { 169 });
+        let is_endless = bytes.len() >= 64 + 4095 + 16;
+        prop_assert_eq!(progress.end.is_some(), is_endless);
+    }
+
+    #[test]
     fn any_bytes_are_taken_without_panic_and_get_no_transaction(
         bytes in proptest::collection::vec(any::<u8>(), 0..6000),
         stage in 0..3,
