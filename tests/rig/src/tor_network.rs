@@ -1,15 +1,15 @@
 //! A private Tor network of C Tor processes on loopback: one authority that is a relay too, seven relays of which
 //! three are exits, a client with a SOCKS port, and onion services on demand.
 
+mod circuits;
+mod control;
 mod identity;
 mod launch;
 mod torrc;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use crate::guard::Folder;
 use crate::ports;
 use crate::process::Process;
 use crate::socks;
+pub use circuits::{CircuitWatch, Circuits};
+use control::OwnCircuit;
 use launch::{Authority, Plan, RELAYS, Running, log, spawn};
 
 /// The port of an onion service, as of the server under test.
@@ -37,10 +39,18 @@ pub struct TorNetwork {
     /// The authority first, then the relays.
     relays: Mutex<Vec<Process>>,
     client: Mutex<Process>,
-    services: Mutex<Vec<Process>>,
+    services: Mutex<Vec<Service>>,
     socks_port: u16,
     authority: Authority,
     folder: Folder,
+}
+
+/// A process with its onion services.
+#[derive(Debug)]
+struct Service {
+    process: Process,
+    folder: PathBuf,
+    addresses: Vec<String>,
 }
 
 /// A C Tor client beside the network's own, without any circuit as yet; ends with its value.
@@ -106,22 +116,13 @@ impl TorNetwork {
 
     /// Circuits that the C Tor client has to onion services for one SOCKS user.
     pub fn rendezvous(&self, user: &str) -> Result<usize> {
-        let socket = self.folder.join("client").join(torrc::CONTROL_SOCKET);
-        let mut stream = UnixStream::connect(socket).context("failed to ask the Tor client")?;
-        stream.write_all(b"AUTHENTICATE\r\nGETINFO circuit-status\r\nQUIT\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        anyhow::ensure!(
-            text.contains("circuit-status="),
-            "the Tor client says {text}"
-        );
-        let wanted = [
-            " BUILT ".to_owned(),
-            " PURPOSE=HS_CLIENT_REND ".to_owned(),
-            format!(" SOCKS_USERNAME=\"{user}\""),
-        ];
-        let of_user = |line: &&str| wanted.iter().all(|part| line.contains(part));
-        Ok(text.lines().filter(of_user).count())
+        let of_user = |circuit: &&OwnCircuit| {
+            circuit.is_built()
+                && circuit.has("PURPOSE", "HS_CLIENT_REND")
+                && circuit.has("SOCKS_USERNAME", &format!("\"{user}\""))
+        };
+        let all = OwnCircuit::all(&self.folder.join("client"))?;
+        Ok(all.iter().filter(of_user).count())
     }
 
     /// The ports that the authority and the relays listen on: all that a Tor client on this network connects to.
@@ -141,30 +142,66 @@ impl TorNetwork {
     ///
     /// Something must listen there already: being reachable is tried by connecting.
     pub fn add_onion_service(&self, port: u16) -> Result<String> {
+        let mut addresses = self.add_onion_services(&[port])?;
+        addresses
+            .pop()
+            .context("an onion service without an address")
+    }
+
+    /// Puts one C Tor onion service in front of each port, all of one process; their addresses in the same order, once
+    /// all of them answer.
+    ///
+    /// Something must listen on each port already: being reachable is tried by connecting.
+    pub fn add_onion_services(&self, ports: &[u16]) -> Result<Vec<String>> {
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         let name = format!("service{}", services.len());
         let folder = self.folder.join(&name);
-        fs::create_dir(&folder)?;
+        launch::make_folder(&folder)?;
         fs::write(
             folder.join("torrc"),
-            torrc::onion_service(&folder, port, &self.authority),
+            torrc::onion_services(&folder, ports, &self.authority),
         )?;
-        services.push(spawn(&name, &folder)?);
+        let mut process = spawn(&name, &folder)?;
+        let hostname = |port: &u16| wait_for_hostname(&folder, *port, &mut process);
+        let addresses = ports.iter().map(hostname).collect::<Result<Vec<_>>>()?;
+        services.push(Service {
+            process,
+            folder,
+            addresses: addresses.clone(),
+        });
         drop(services);
-        let deadline = Instant::now() + PUBLISHED;
-        let hostname = loop {
-            match fs::read_to_string(folder.join("service/hostname")) {
-                Ok(text) => break text.trim().to_owned(),
-                Err(_) if Instant::now() < deadline => std::thread::sleep(POLL),
-                Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("no onion service: {}", log(&folder)));
-                }
-            }
+        self.connect_to_all(&addresses)?;
+        Ok(addresses)
+    }
+
+    /// One until it is there, then the others at the same time: were all tried from the beginning, the network would be
+    /// busy with attempts that come too early.
+    fn connect_to_all(&self, addresses: &[String]) -> Result<()> {
+        let connect = |address: &String| {
+            socks::connect_within(PUBLISHED, self.socks_port, address, address, ONION_PORT)
+                .map(drop)
+                .with_context(|| format!("an onion service that is not reached: {address}"))
         };
-        socks::connect_within(PUBLISHED, self.socks_port, &name, &hostname, ONION_PORT)
-            .with_context(|| format!("an onion service that is not reached: {}", log(&folder)))?;
-        Ok(hostname)
+        addresses.first().map_or(Ok(()), connect)?;
+        std::thread::scope(|scope| {
+            let others = addresses.iter().skip(1);
+            let trying: Vec<_> = others
+                .map(|address| scope.spawn(|| connect(address)))
+                .collect();
+            trying
+                .into_iter()
+                .try_for_each(|one| one.join().expect("a thread that connects"))
+        })
+    }
+
+    /// Where the `tor` of an onion service lives.
+    fn folder_of(&self, onion_address: &str) -> Result<PathBuf> {
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        services
+            .iter()
+            .find(|service| service.addresses.iter().any(|one| one == onion_address))
+            .map(|service| service.folder.clone())
+            .with_context(|| format!("{onion_address} is not of this network"))
     }
 
     /// Starts another client; returns when it has bootstrapped.
@@ -192,16 +229,17 @@ impl TorNetwork {
         })
     }
 
-    /// Does something to the process of an onion service, by the order in which they were added.
+    /// Does something to the process of onion services, by the order in which they were added.
     pub fn onion_service<T>(
         &self,
         number: usize,
         act: impl FnOnce(&mut Process) -> T,
     ) -> Result<T> {
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(act(services.get_mut(number).with_context(|| {
-            format!("there is no onion service {number}")
-        })?))
+        let service = services
+            .get_mut(number)
+            .with_context(|| format!("there is no onion service {number}"))?;
+        Ok(act(&mut service.process))
     }
 
     /// Does something to a relay's process: pause, resume, kill it. Number 0 is the authority, 1 to 3 are exits.
@@ -221,17 +259,35 @@ impl TorNetwork {
 impl Drop for TorNetwork {
     /// All at once: one after the other would take ten times as long.
     fn drop(&mut self) {
-        for processes in [&mut self.relays, &mut self.services] {
-            processes
-                .get_mut()
-                .unwrap_or_else(PoisonError::into_inner)
-                .iter()
-                .for_each(Process::terminate);
-        }
-        self.client
-            .get_mut()
+        let relays = self.relays.get_mut();
+        let services = self.services.get_mut();
+        let client = self.client.get_mut();
+        relays
             .unwrap_or_else(PoisonError::into_inner)
-            .terminate();
+            .iter()
+            .for_each(Process::terminate);
+        services
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .for_each(|service| service.process.terminate());
+        client.unwrap_or_else(PoisonError::into_inner).terminate();
+    }
+}
+
+/// The address of the onion service in front of a port, once its `tor` has made one.
+fn wait_for_hostname(folder: &Path, port: u16, process: &mut Process) -> Result<String> {
+    let path = torrc::onion_service(folder, port).join("hostname");
+    let deadline = Instant::now() + PUBLISHED;
+    loop {
+        match fs::read_to_string(&path) {
+            Ok(text) => return Ok(text.trim().to_owned()),
+            Err(_) if process.ended()?.is_none() && Instant::now() < deadline => {
+                std::thread::sleep(POLL);
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("no onion service: {}", log(folder)));
+            }
+        }
     }
 }
 

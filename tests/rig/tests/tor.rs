@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rig::socks::{Line, connect};
-use rig::tor_network::{ONION_PORT, TorNetwork, start_echo};
+use rig::tor_network::{CircuitWatch, Circuits, ONION_PORT, TorNetwork, start_echo};
 
 const ECHO: Duration = Duration::from_secs(30);
+/// Tor tells of the end of a circuit a moment later.
+const CLOSED: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_network_reaches_an_onion_service_and_an_exit() -> Result<()> {
@@ -37,6 +39,77 @@ fn a_network_reaches_an_onion_service_and_an_exit() -> Result<()> {
     line.send("three")?;
     assert_eq!(line.read(ECHO)?.as_deref(), Some("three"));
     Ok(())
+}
+
+#[test]
+fn circuits_are_counted_where_they_end() -> Result<()> {
+    let network = TorNetwork::shared()?;
+    let echo = start_echo()?;
+    let onion_address = network.add_onion_service(echo)?;
+    // A client of its own: what it has done ends with it.
+    let client = network.add_client()?;
+    let watches = [
+        (network.watch_exits(echo)?, "127.0.0.1", echo),
+        (
+            network.watch_onion_service(&onion_address)?,
+            onion_address.as_str(),
+            ONION_PORT,
+        ),
+    ];
+    for (watch, host, port) in &watches {
+        assert_eq!(watch.count()?, Circuits { used: 0, open: 0 });
+        let mut lines = Vec::new();
+        for user in ["alice", "alice", "bob", "carol", "bob"] {
+            let mut line = Line::new(connect(client.socks_port(), user, host, *port)?);
+            line.send(user)?;
+            assert_eq!(line.read(ECHO)?.as_deref(), Some(user));
+            lines.push(line);
+        }
+        assert_eq!(watch.count()?, Circuits { used: 3, open: 3 }, "{host}");
+        drop(lines);
+        assert_eq!(watch.count()?, Circuits { used: 3, open: 3 }, "{host}");
+    }
+    drop(client);
+    let closed = |watch: &CircuitWatch| Ok(watch.count()? == Circuits { used: 3, open: 0 });
+    for (watch, host, _) in &watches {
+        assert!(
+            within(CLOSED, || closed(watch))?,
+            "{host}: {:?}",
+            watch.count()?
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn one_process_offers_many_onion_services() -> Result<()> {
+    let network = TorNetwork::shared()?;
+    let ports = (0..30).map(|_| start_echo()).collect::<Result<Vec<_>>>()?;
+    let started = Instant::now();
+    let addresses = network.add_onion_services(&ports)?;
+    println!("30 onion services: {:.1?}", started.elapsed());
+    let [first, last] = [&addresses[0], &addresses[29]];
+    let watch = network.watch_onion_service(first)?;
+    for address in [first, last] {
+        let mut line = Line::new(connect(network.socks_port(), "dave", address, ONION_PORT)?);
+        line.send(address)?;
+        assert_eq!(line.read(ECHO)?.as_ref(), Some(address));
+    }
+    assert_eq!(watch.count()?.used, 1);
+    assert!(network.watch_onion_service("nobody.onion").is_err());
+    Ok(())
+}
+
+/// Whether it comes to hold in time.
+fn within(limit: Duration, holds: impl Fn() -> Result<bool>) -> Result<bool> {
+    let deadline = Instant::now() + limit;
+    while !holds()? {
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(true)
 }
 
 #[test]

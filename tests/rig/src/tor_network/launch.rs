@@ -18,7 +18,7 @@ use crate::programs::Program;
 /// Smaller networks work sometimes, larger ones only need more memory.
 pub(super) const RELAYS: usize = 7;
 /// Were all relays exits, none would have weight as a middle.
-const EXITS: usize = 3;
+pub(super) const EXITS: usize = 3;
 /// Enough for a busy machine; an idle one needs 8 to 15 s.
 const READY: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
@@ -71,7 +71,8 @@ impl Plan {
                 format!("relay{number}")
             };
             let folder = folder.join(&nickname);
-            fs::create_dir_all(folder.join("keys"))?;
+            make_folder(&folder)?;
+            make_folder(&folder.join("keys"))?;
             let exit = (1..=EXITS).contains(&number);
             relays.push(Relay {
                 nickname,
@@ -98,8 +99,7 @@ impl Plan {
         }
         let socks_port = ports::free()?;
         let client = folder.join("client");
-        // Tor makes its control socket only where nobody else can come.
-        DirBuilder::new().mode(0o700).create(&client)?;
+        make_folder(&client)?;
         fs::write(
             client.join("torrc"),
             torrc::client(&client, socks_port, &authority),
@@ -153,6 +153,11 @@ impl Plan {
     }
 }
 
+/// Makes a folder of a `tor`, which makes its control socket only where nobody else can come.
+pub(super) fn make_folder(folder: &Path) -> Result<()> {
+    Ok(DirBuilder::new().mode(0o700).create(folder)?)
+}
+
 /// Starts the `tor` of a folder.
 pub(super) fn spawn(name: &str, folder: &Path) -> Result<Process> {
     Process::start(
@@ -168,7 +173,7 @@ pub(super) fn spawn(name: &str, folder: &Path) -> Result<Process> {
 
 /// What the `tor` of a folder has logged.
 pub(super) fn log(folder: &Path) -> String {
-    fs::read_to_string(folder.join("log")).unwrap_or_default()
+    fs::read_to_string(torrc::log(folder)).unwrap_or_default()
 }
 
 /// Keys of the authority and fingerprints of all, by programs that run at the same time.

@@ -1,6 +1,6 @@
 //! What the processes of the network are told.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,8 +8,6 @@ use base64::engine::general_purpose::STANDARD;
 use super::ONION_PORT;
 use super::launch::{Authority, Relay};
 
-/// In the client's folder.
-pub(super) const CONTROL_SOCKET: &str = "control";
 /// Between votes after the first ones.
 pub(super) const VOTING_SECONDS: u64 = 300;
 /// C Tor in testing mode ignores the parameter and takes 24 votes, Arti knows only the parameter: if they differ,
@@ -55,8 +53,12 @@ pub(super) fn relay(
         );
         // On loopback clients learn circuit timeouts of tens of milliseconds, and then a busy machine makes circuits
         // time out at random: cbtmintimeout keeps them above 3 s.
-        text +=
-            &format!("ConsensusParams hsdir_interval={TIME_PERIOD_MINUTES} cbtmintimeout=3000\n");
+        //
+        // By default every onion service publishes itself twice at all eight relays, by a circuit each.
+        text += &format!(
+            "ConsensusParams hsdir_interval={TIME_PERIOD_MINUTES} cbtmintimeout=3000 \
+             hsdir_n_replicas=1 hsdir_spread_store=3 hsdir_spread_fetch=3\n"
+        );
     }
     text + &directory(authority)
 }
@@ -70,23 +72,44 @@ pub(super) fn before_identities(relay: &Relay) -> String {
     )
 }
 
-/// A client with a SOCKS port, and a socket in its folder that tells about its circuits.
+/// A client with a SOCKS port.
 pub(super) fn client(folder: &Path, socks_port: u16, authority: &Authority) -> String {
-    let itself = format!(
-        "SocksPort 127.0.0.1:{socks_port} IsolateSOCKSAuth\nClientUseIPv6 0\nControlSocket {}\n",
-        folder.join(CONTROL_SOCKET).display()
-    );
+    let itself = format!("SocksPort 127.0.0.1:{socks_port} IsolateSOCKSAuth\nClientUseIPv6 0\n");
     any("client", folder) + &small() + &itself + &directory(authority)
 }
 
-/// An onion service in front of a port.
-pub(super) fn onion_service(folder: &Path, port: u16, authority: &Authority) -> String {
-    let service = folder.join("service");
-    let itself = format!(
-        "SocksPort 0\nHiddenServiceDir {}\nHiddenServicePort {ONION_PORT} 127.0.0.1:{port}\n",
-        service.display()
-    );
-    any("service", folder) + &small() + &itself + &directory(authority)
+/// Onion services, one in front of each port, in folders of their own.
+pub(super) fn onion_services(folder: &Path, ports: &[u16], authority: &Authority) -> String {
+    let mut text = any("service", folder) + &small() + "SocksPort 0\n";
+    for port in ports {
+        text += &format!(
+            "HiddenServiceDir {}\nHiddenServicePort {ONION_PORT} 127.0.0.1:{port}\n",
+            onion_service(folder, *port).display()
+        );
+    }
+    // What it says of rendezvous circuits, which `circuits` counts.
+    text += &format!("Log [rend]info file {}\n", circuits(folder).display());
+    text + &directory(authority)
+}
+
+/// The folder of the onion service in front of a port.
+pub(super) fn onion_service(folder: &Path, port: u16) -> PathBuf {
+    folder.join(format!("service-{port}"))
+}
+
+/// Where a process answers questions.
+pub(super) fn control_socket(folder: &Path) -> PathBuf {
+    folder.join("control")
+}
+
+/// Where a process writes down what `circuits` counts.
+pub(super) fn circuits(folder: &Path) -> PathBuf {
+    folder.join("circuits")
+}
+
+/// Where a process writes down what people want to know.
+pub(super) fn log(folder: &Path) -> PathBuf {
+    folder.join("log")
 }
 
 /// The part of Arti's configuration that makes it use the network.
@@ -140,7 +163,8 @@ pub(super) fn shared_random_state(tor_version: &str, begin: u64, end: u64) -> St
 
 /// What all processes are told.
 fn any(nickname: &str, folder: &Path) -> String {
-    let folder = folder.display();
+    let [log, control] = [log(folder), control_socket(folder)];
+    let [folder, log, control] = [folder, &log, &control].map(Path::display);
     format!(
         "TestingTorNetwork 1\n\
          DataDirectory {folder}\n\
@@ -149,7 +173,8 @@ fn any(nickname: &str, folder: &Path) -> String {
          ShutdownWaitLength 0\n\
          PathsNeededToBuildCircuits 0.67\n\
          SafeLogging 0\n\
-         Log notice file {folder}/log\n\
+         Log notice file {log}\n\
+         ControlSocket {control}\n\
          ConnLimit 256\n\
          NumCPUs 1\n\
          GeoIPFile /dev/null\n\
