@@ -110,7 +110,7 @@ impl Circuit {
                 tunnel.begin_stream("", *port, Some(parameters)).await
             }
         };
-        begun.map_err(|error| refusal(&error))
+        begun.map_err(|_refused| DialError::Unreachable)
     }
 }
 
