@@ -139,13 +139,18 @@ fn shared_with_nobody() -> Result<StreamIsolation, DialError> {
 
 /// Whose fault it is: ours, for which nothing was tried, or that of the way or its end.
 fn refusal(error: &impl HasKind) -> DialError {
-    match error.kind() {
+    let ours = matches!(
+        error.kind(),
         ErrorKind::BootstrapRequired
-        | ErrorKind::DirectoryExpired
-        | ErrorKind::TorAccessFailed
-        | ErrorKind::LocalNetworkError
-        | ErrorKind::ArtiShuttingDown
-        | ErrorKind::ReactorShuttingDown => DialError::NotReady,
-        _ => DialError::Unreachable,
+            | ErrorKind::DirectoryExpired
+            | ErrorKind::TorAccessFailed
+            | ErrorKind::LocalNetworkError
+            | ErrorKind::ArtiShuttingDown
+            | ErrorKind::ReactorShuttingDown
+    );
+    if ours {
+        DialError::NotReady
+    } else {
+        DialError::Unreachable
     }
 }
