@@ -79,7 +79,7 @@ fn remarks(config: &Config, surroundings: &Surroundings, may_send: bool) -> Vec<
         Method::TorPeers => {
             if may_send {
                 remarks.push(
-                    "warning: the node does not refuse us to send transactions; the line above makes it"
+                    "warning: the node lets us send transactions; the lines above keep it from that"
                         .to_owned(),
                 );
             }

@@ -119,8 +119,20 @@ fn check_config_prints_what_can_be_kept_and_tries_the_node() {
     assert_eq!(first.status.code(), Some(0), "{}", said(&first));
     let text = String::from_utf8(first.stdout).unwrap();
     let (settings, verdict) = text.split_once("\nthe node answers: height ").unwrap();
-    let height: u32 = verdict.trim().parse().unwrap();
+    let (height, advice) = verdict.split_once('\n').unwrap();
+    let height: u32 = height.parse().unwrap();
     assert!((1..=node().height().unwrap()).contains(&height));
+    let whitelist = advice
+        .lines()
+        .find_map(|line| line.strip_prefix("rpcwhitelist=__cookie__:"));
+    let calls: Vec<&str> = whitelist.unwrap().split(',').collect();
+    assert!(calls.contains(&"testmempoolaccept") && !calls.contains(&"sendrawtransaction"));
+    for remark in [
+        "warning: the node lets us send transactions",
+        "usable peers: 0 onion services, 0 through exits; no transaction is taken",
+    ] {
+        assert!(advice.contains(remark), "{advice}");
+    }
 
     let file = folder.path().join("kept.toml");
     fs::write(&file, settings).unwrap();
