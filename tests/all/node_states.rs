@@ -180,8 +180,8 @@ fn unsuitable_nodes_are_refused_with_a_sentence() -> Result<()> {
     ];
     assert_ends(&node, &["--network", "main"], &words)?;
     let pruned = Node::start(&Options {
-        txindex: false,
         extra: vec!["-prune=550".to_owned(), "-fastprune".to_owned()],
+        ..Options::default()
     })?;
     assert_ends(&pruned, &[], &["it is pruned", "prune=0", "-reindex"])
 }

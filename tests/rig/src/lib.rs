@@ -7,6 +7,7 @@
 pub mod gate;
 pub mod node;
 pub mod oracle;
+pub mod peer;
 pub mod ports;
 pub mod process;
 pub mod programs;

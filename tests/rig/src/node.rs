@@ -1,5 +1,8 @@
 //! A node on regtest, with a wallet of its own.
 
+mod access;
+mod peers;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,6 +16,8 @@ use crate::ports;
 use crate::process::Process;
 use crate::programs::Program;
 use crate::rpc::Rpc;
+
+pub use access::RpcUser;
 
 /// Enough for a busy machine; an idle one needs half a second.
 const START: Duration = Duration::from_secs(60);
@@ -28,6 +33,10 @@ pub const MATURITY: u32 = 100;
 pub struct Options {
     /// It finds any confirmed transaction by its id alone.
     pub txindex: bool,
+    /// It takes connections of other nodes, on every address of the machine.
+    pub peers: bool,
+    /// Somebody who may call its RPC besides the rig, which has the cookie.
+    pub rpc_user: Option<RpcUser>,
     /// Arguments after those of the rig, which they override.
     pub extra: Vec<String>,
 }
@@ -38,6 +47,7 @@ pub struct Node {
     process: Process,
     arguments: Vec<String>,
     rpc: Rpc,
+    peer_port: Option<u16>,
     folder: Folder,
 }
 
@@ -69,6 +79,14 @@ impl Node {
         arguments.push(format!("-datadir={}", folder.path().display()));
         arguments.push(format!("-rpcport={port}"));
         arguments.push(format!("-txindex={}", u8::from(options.txindex)));
+        let peer_port = options.peers.then(ports::free).transpose()?;
+        if let Some(port) = peer_port {
+            arguments.extend(peers::arguments(port));
+        }
+        if let Some(user) = &options.rpc_user {
+            arguments.extend(user.arguments()?);
+            user.write(&folder.join(access::FILE))?;
+        }
         arguments.extend(options.extra.iter().cloned());
         let rpc = Rpc::new(port, folder.join("regtest/.cookie"));
         let process = spawn(&arguments, &folder)?;
@@ -76,6 +94,7 @@ impl Node {
             process,
             arguments,
             rpc,
+            peer_port,
             folder,
         };
         node.wait_until_ready()?;
@@ -220,13 +239,16 @@ impl Node {
         text(&self.wallet_rpc("sendtoaddress", json!([bitcoin_address, bitcoins(satoshi)]))?)
     }
 
-    /// Makes the transaction of a payment and keeps it back; the raw transaction.
+    /// Makes the transaction of a payment and keeps it back; the raw transaction, whose inputs no other payment takes.
     pub fn pay_unsent(&self, bitcoin_address: &str, satoshi: u64) -> Result<String> {
         let bare = self.rpc(
             "createrawtransaction",
             json!([[], [{ bitcoin_address: bitcoins(satoshi) }]]),
         )?;
-        let funded = self.wallet_rpc("fundrawtransaction", json!([bare]))?;
+        let funded = self.wallet_rpc(
+            "fundrawtransaction",
+            json!([bare, { "lockUnspents": true }]),
+        )?;
         self.sign(&funded["hex"])
     }
 

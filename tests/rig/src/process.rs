@@ -53,6 +53,11 @@ impl Process {
         self.memory("RssAnon:")
     }
 
+    /// The most memory that it has ever occupied, in bytes.
+    pub fn peak_bytes(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
     /// Its input, once, if it was started with a pipe there.
     pub fn stdin(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()

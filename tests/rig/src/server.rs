@@ -27,6 +27,8 @@ const COMMAND: Duration = Duration::from_secs(60);
 /// The server's own limit is 20 s.
 const STOP: Duration = Duration::from_secs(25);
 const POLL: Duration = Duration::from_millis(100);
+/// The configuration file in the server's folder.
+const CONFIG: &str = "claustrum.toml";
 
 /// How a server is started.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +37,8 @@ pub struct Options {
     pub program: Option<PathBuf>,
     /// Arguments after those of the rig, which they override.
     pub extra: Vec<String>,
+    /// Text of a configuration file.
+    pub config: Option<String>,
     /// Words before its command line, of a program that starts it, such as `env`.
     pub launcher: Vec<String>,
     /// Lists system calls of all its threads and children.
@@ -244,6 +248,12 @@ macro_rules! process_of_server {
                 &mut self.server.process
             }
 
+            /// Another text for its configuration file, which it was started with; it counts from the next start.
+            pub fn configure(&self, text: &str) -> Result<()> {
+                std::fs::write(self.server.folder.join(CONFIG), text)
+                    .context("failed to write a configuration")
+            }
+
             /// SIGTERM, and its exit status; an error if it needs longer than it may.
             pub fn stop(&mut self) -> Result<ExitStatus> {
                 self.server.process.stop(STOP)
@@ -291,6 +301,11 @@ impl Server {
             node.cookie().display().to_string(),
         ];
         arguments.extend(own);
+        if let Some(text) = &options.config {
+            let file = folder.join(CONFIG);
+            std::fs::write(&file, text).context("failed to write a configuration")?;
+            arguments.extend(["--config".to_owned(), file.display().to_string()]);
+        }
         let overridden = |pair: &[String]| options.extra.contains(&pair[0]);
         let mut arguments: Vec<String> = arguments
             .chunks(2)

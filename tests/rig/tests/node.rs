@@ -130,7 +130,7 @@ fn a_reorg_moves_returns_or_replaces_transactions() -> Result<()> {
 fn a_node_comes_back_after_stop_and_kill() -> Result<()> {
     let mut node = Node::start_funded(&Options {
         txindex: true,
-        extra: Vec::new(),
+        ..Options::default()
     })?;
     let paid = node.pay(&node.new_address()?, 50_000)?;
     node.restart()?;

@@ -43,7 +43,7 @@ enum Counter {
 }
 
 impl TorNetwork {
-    /// Watches circuits with streams through an exit to `127.0.0.1:port`.
+    /// Watches circuits with streams through an exit to this port, at whatever address.
     ///
     /// From the first call on exits write down much of what they do, which costs them time and disk.
     pub fn watch_exits(&self, port: u16) -> Result<CircuitWatch> {
@@ -116,18 +116,18 @@ impl CircuitWatch {
     }
 }
 
-/// Circuits, used and open, that had a stream to `127.0.0.1:port`, by what an exit has written.
+/// Circuits, used and open, that had a stream to a port, by what an exit has written.
 ///
 /// An exit looks up the circuit of each cell it gets, then acts on the cell, here by connecting, before it looks at
 /// the next one. Numbers of circuits are drawn from 2^31, so they tell circuits of different neighbours apart too.
 fn at_an_exit(text: &str, port: u16) -> (usize, usize) {
-    let connects = format!("Connecting to \"127.0.0.1\":{port}.");
+    let connects = format!("\":{port}.");
     let [mut used, mut open] = [BTreeSet::new(), BTreeSet::new()];
     let mut current = "";
     for line in text.lines() {
         if let Some((_, number)) = line.split_once(" for circ_id ") {
             current = number.split(',').next().unwrap_or_default();
-        } else if line.ends_with(&connects) {
+        } else if line.contains("Connecting to \"") && line.ends_with(&connects) {
             used.insert(current);
             open.insert(current);
         } else if let Some((_, number)) = line.split_once("Received for circID ") {

@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 fn node() -> Result<Arc<Node>> {
     Ok(Arc::new(Node::start_funded(&Options {
         txindex: true,
-        extra: Vec::new(),
+        ..Options::default()
     })?))
 }
 
