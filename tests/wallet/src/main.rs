@@ -2,6 +2,7 @@
 
 mod measure;
 mod report;
+mod send;
 mod visit;
 
 use std::time::Duration;
@@ -28,6 +29,13 @@ enum Command {
         way: Way,
         #[command(flatten)]
         visit: visit::Options,
+    },
+    /// Sends a transaction, and stays until it has come back from the network.
+    Send {
+        #[command(flatten)]
+        way: Way,
+        #[command(flatten)]
+        send: send::Options,
     },
     /// Opens many connections at once, each with a SOCKS user name and so a circuit of its own.
     Burst {
@@ -93,6 +101,13 @@ fn main() -> Result<()> {
             match client {
                 ClientType::TCP(client) => visit::visit(&client, &visit, &report),
                 ClientType::Socks5(client) => visit::visit(&client, &visit, &report),
+            }
+        }
+        Command::Send { way, send } => {
+            let report = Report { json: way.json };
+            match way.connect(&way.user)? {
+                ClientType::TCP(client) => send::send(&client, &send, &report),
+                ClientType::Socks5(client) => send::send(&client, &send, &report),
             }
         }
         Command::Burst { way, n } => measure::burst(&way, n),

@@ -115,6 +115,30 @@ impl Report {
         );
     }
 
+    pub(crate) fn sending(&self, txid: &str) {
+        self.say(
+            &format!("sends {txid}"),
+            &json!({ "step": "sending", "txid": txid }),
+        );
+    }
+
+    pub(crate) fn answered(&self, took: Duration) {
+        self.say(
+            &format!("the server took it after {:.1} s", took.as_secs_f64()),
+            &json!({ "step": "answered", "milliseconds": milliseconds(took) }),
+        );
+    }
+
+    pub(crate) fn returned(&self, took: Duration) {
+        self.say(
+            &format!(
+                "it came back from the network {:.1} s after it was sent",
+                took.as_secs_f64()
+            ),
+            &json!({ "step": "returned", "milliseconds": milliseconds(took) }),
+        );
+    }
+
     pub(crate) fn done(&self) {
         self.say("done", &json!({ "step": "done" }));
     }
