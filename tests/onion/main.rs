@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod broadcast;
 mod cli;
 mod door;
 mod fixture;

@@ -124,7 +124,8 @@ fn every_other_way_out_is_caught() {
     assert!(caught("io_uring_setup", "8, {flags=0}"));
 }
 
-fn trace(folder: &tempfile::TempDir) -> Trace {
+/// Lists what this module judges.
+pub(crate) fn trace(folder: &tempfile::TempDir) -> Trace {
     Trace {
         file: folder.path().join("trace"),
         calls: CALLS,
@@ -176,13 +177,13 @@ fn visit(node: &Node, way: &Way) {
     wallet.finish(VISIT).unwrap();
 }
 
-fn local(ports: impl IntoIterator<Item = u16>) -> BTreeSet<SocketAddr> {
+pub(crate) fn local(ports: impl IntoIterator<Item = u16>) -> BTreeSet<SocketAddr> {
     let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     ports.into_iter().map(address).collect()
 }
 
 /// The calls that a program without listeners, which reaches only these addresses, does not make; failed ones too.
-fn violations(listing: &Listing, allowed: &BTreeSet<SocketAddr>) -> Vec<String> {
+pub(crate) fn violations(listing: &Listing, allowed: &BTreeSet<SocketAddr>) -> Vec<String> {
     let calls = listing.calls.iter();
     calls
         .filter(|call| !is_allowed(call, allowed))
@@ -212,7 +213,7 @@ fn is_allowed(call: &Call, allowed: &BTreeSet<SocketAddr>) -> bool {
 }
 
 /// Whom it asked to connect to over IP.
-fn peers(listing: &Listing) -> BTreeSet<SocketAddr> {
+pub(crate) fn peers(listing: &Listing) -> BTreeSet<SocketAddr> {
     let connects = listing.calls.iter().filter(|call| call.name == "connect");
     connects
         .filter_map(|call| match call.peer() {

@@ -2,6 +2,7 @@
 
 mod canary;
 mod core_dump;
+mod departure;
 mod drive;
 mod remains;
 mod search;
@@ -20,6 +21,7 @@ use rig::server::{Claustrum, Loopback, Options};
 
 use crate::fixture;
 use canary::Canary;
+use departure::Departure;
 use remains::{Remains, Watch};
 use search::{Finds, shown_of_process};
 use secrets::{Secrets, cookie};
@@ -38,22 +40,28 @@ fn the_product_tells_nothing_of_its_clients_by_default() {
     visit_the_product(&watch, &watch.quiet());
 }
 
-/// A client asks everything; no canary is left anywhere, and what is there is found in each of the places.
+/// A client asks everything and sends a payment; no canary is left anywhere, and what is there is found in each of the places.
 fn visit_the_product(watch: &Watch, options: &Options) {
     let mut node = Node::start_funded(&node::Options::default()).unwrap();
     let secrets = Secrets::new(&node);
+    let mut departure = Departure::new();
     let network = fixture::network();
-    let mut server = Claustrum::start(&node, network, options).unwrap();
+    let options = Options {
+        config: Some(departure.config()),
+        ..options.clone()
+    };
+    let mut server = Claustrum::start(&node, network, &options).unwrap();
     let onion_address = server.onion_address().unwrap().trim_end_matches(".onion");
     let onion_address = Canary::new("onion address", onion_address);
     let cookie_before = cookie(&node);
     let connect = |user: &str| server.connect(network, user).unwrap();
     let mut line = drive::drive(&connect, &mut node, &secrets);
+    departure.send(&mut line, &node);
     let commands = ["status", "check-config"].map(|command| {
         let output = server.run(command).unwrap();
         [output.stdout, output.stderr].concat()
     });
-    let shown = shown_of_process(program(server.process().id(), options));
+    let shown = shown_of_process(program(server.process().id(), &options));
     drive::leave_hanging(&mut line, &secrets);
     assert!(server.stop().unwrap().success());
 
@@ -71,6 +79,7 @@ fn visit_the_product(watch: &Watch, options: &Options) {
         writes: listing.map(|listing| (listing, ports)),
     };
     assert_silent(&remains, &secrets, &[cookie_before, cookie(&node)]);
+    assert_eq!(remains.find(departure.canaries()), NOTHING);
     assert_eq!(remains.find_said([&onion_address]), NOTHING);
     remains.assert_private();
     watch.assert_nothing_lies_about();

@@ -102,7 +102,7 @@ fn script_hash(name: &'static str, script: &ScriptBuf) -> Canary {
     Canary::new(name, hash)
 }
 
-fn txid(name: &'static str, txid: Txid) -> Canary {
+pub(super) fn txid(name: &'static str, txid: Txid) -> Canary {
     let mut bytes = txid.to_byte_array();
     bytes.reverse();
     Canary::new(name, bytes)
