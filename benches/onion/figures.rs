@@ -44,12 +44,16 @@ impl Figures {
         std::fs::create_dir_all(folder).context("make a folder for the figures")?;
         let mut file = File::create(&path).context("make a file for the figures")?;
         writeln!(file, "{}", json!({ "environment": environment }))?;
-        let mut table: String = environment
-            .iter()
-            .map(|line| format!("- {line}\n"))
-            .collect();
-        table.push_str("\n| | Claustrum | C Tor, `examples/loopback` | ratio |\n| --- | ---: | ---: | ---: |\n");
+        let lines = environment.iter().map(|line| format!("- {line}\n"));
+        let table = lines.collect();
         Ok(Self { file, table })
+    }
+
+    /// From here on figures are of both.
+    pub(crate) fn begin_pairs(&mut self) {
+        self.table.push_str(
+            "\n| | Claustrum | C Tor, `examples/loopback` | ratio |\n| --- | ---: | ---: | ---: |\n",
+        );
     }
 
     /// A figure that is measured at both; the ratio is the median of the pairs' ratios.
@@ -67,7 +71,21 @@ impl Figures {
         self.add(what, "", &value, [claustrum, peer, ""])
     }
 
-    /// The whole table in Markdown.
+    /// From here on figures are of Claustrum alone.
+    pub(crate) fn begin_spreads(&mut self) {
+        self.table
+            .push_str("\n| | median | least | most |\n| --- | ---: | ---: | ---: |\n");
+    }
+
+    /// A figure that was measured several times.
+    pub(crate) fn spread(&mut self, what: &str, unit: &str, values: &[f64]) -> Result<()> {
+        let cells =
+            [50, 0, 100].map(|percent| format!("{} {unit}", number(percentile(values, percent))));
+        let [median, least, most] = &cells;
+        self.add(what, unit, &json!(values), [median, least, most])
+    }
+
+    /// All tables in Markdown.
     pub(crate) fn table(&self) -> &str {
         &self.table
     }

@@ -1,5 +1,5 @@
 //! Figures of the product as its clients see it: the release binary behind its onion service on a private Tor network,
-//! beside a C Tor onion service in front of `examples/loopback`. `make bench` runs it.
+//! beside a C Tor onion service in front of `examples/loopback`; then transactions that leave. `make bench` runs it.
 //!
 //! Both are measured in turn within one run, so that what else the machine does falls on both. The table goes to
 //! standard output, every single measurement to `target/bench/onion.jsonl`.
@@ -10,6 +10,7 @@
     reason = "a measuring program ends with a panic where a figure is missing, and its own words may get lost"
 )]
 
+mod broadcast;
 mod contest;
 mod figures;
 
@@ -31,8 +32,26 @@ const THROUGHPUT_REQUESTS: u32 = 3;
 /// Clients of a burst, and pairs of bursts.
 const BURSTS: [(usize, usize); 2] = [(30, 5), (200, 3)];
 
+/// With the word `broadcast`, the transactions that leave alone.
 fn main() -> Result<()> {
     let mut figures = Figures::begin(&environment()?)?;
+    if !std::env::args().any(|word| word == "broadcast") {
+        compare(&mut figures)?;
+    }
+    figures.begin_spreads();
+    broadcast::measure(&mut figures)?;
+    let load = format!(
+        "{}\nLoad average at the end: {}\n",
+        figures.table(),
+        load_average()?
+    );
+    std::io::stdout().write_all(load.as_bytes())?;
+    Ok(())
+}
+
+/// What both have.
+fn compare(figures: &mut Figures) -> Result<()> {
+    figures.begin_pairs();
     let binary = std::fs::metadata(program()?)?.len();
     figures.words(
         "size of the binary",
@@ -45,22 +64,15 @@ fn main() -> Result<()> {
     figures.words("the same, started again", &again, "")?;
     say("memory at rest");
     let memory = contest.memory_at_rest()?;
-    occupied(&mut figures, "at rest", &memory)?;
-    pings(&mut figures, &mut contest)?;
-    downloads(&mut figures, &mut contest)?;
+    occupied(figures, "at rest", &memory)?;
+    pings(figures, &mut contest)?;
+    downloads(figures, &mut contest)?;
     for (clients, rounds) in BURSTS {
-        bursts(&mut figures, &mut contest, clients, rounds)?;
+        bursts(figures, &mut contest, clients, rounds)?;
     }
     say("memory after all that");
     let memory = contest.memory_at_rest()?;
-    occupied(&mut figures, "after all of the above", &memory)?;
-    let load = format!(
-        "{}\nLoad average at the end: {}\n",
-        figures.table(),
-        load_average()?
-    );
-    std::io::stdout().write_all(load.as_bytes())?;
-    Ok(())
+    occupied(figures, "after all of the above", &memory)
 }
 
 /// What the figures depend on.
