@@ -20,6 +20,11 @@ mod open;
 mod recent;
 mod row;
 mod schema;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "what writes and reads it follows")
+)]
+mod segment;
 mod snapshot;
 mod touch;
 mod writer;

@@ -64,6 +64,10 @@ pub const VIEW_CHANGES_MAX: usize = 64;
 pub const TIP_ONLY_BLOCKS_MAX: u32 = 20_000;
 /// Pages of the index that redb keeps in memory: headers and txids, which queries read; the rest is in memory anyway.
 pub const INDEX_CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of one blob of a segment: with key and lengths it fills a page of 8 KiB.
+pub const SEGMENT_BLOB_BYTES: usize = 8150;
+/// Pages that redb keeps in memory for one segment that is being written; what fits is written once.
+pub const SEGMENT_WRITE_CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// The whole of an orderly shutdown.
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(20);
 /// What sessions get of it to finish their current answer.

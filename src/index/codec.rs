@@ -34,6 +34,56 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(low);
 }
 
+/// Shortens an amount in satoshi that ends in decimal zeros, as most do; `None` for more than there can be.
+///
+/// With `n = d * 10^e * ...` as in Bitcoin Core's coins database: the exponent (up to 9) becomes the last decimal digit
+/// of the result, and the last digit of what remains, which is not zero, is counted from one.
+pub(super) fn compress_amount(satoshi: u64) -> Option<u64> {
+    if satoshi == 0 {
+        return Some(0);
+    }
+    let (mut rest, mut exponent) = (satoshi, 0);
+    while exponent < 9 && rest.is_multiple_of(10) {
+        rest /= 10;
+        exponent += 1;
+    }
+    let mantissa = if exponent < 9 {
+        (rest / 10).checked_mul(9)?.checked_add(rest % 10)? - 1
+    } else {
+        rest - 1
+    };
+    mantissa.checked_mul(10)?.checked_add(exponent + 1)
+}
+
+/// The amount that was shortened; `None` for what no amount becomes.
+pub(super) fn expand_amount(compressed: u64) -> Option<u64> {
+    let Some(digits) = compressed.checked_sub(1) else {
+        return Some(0);
+    };
+    let (mantissa, exponent) = (digits / 10, digits % 10);
+    let rest = if exponent < 9 {
+        (mantissa / 9).checked_mul(10)? + mantissa % 9 + 1
+    } else {
+        mantissa + 1
+    };
+    rest.checked_mul(10_u64.checked_pow(u32::try_from(exponent).ok()?)?)
+}
+
+/// Widths in bytes between which the first two bits of a number choose; the rest of the bits are the number.
+pub(super) type Widths = [u32; 4];
+
+/// Appends a number in the narrowest of four widths; `None` when it does not fit the widest.
+pub(super) fn put_wide(out: &mut Vec<u8>, value: u64, widths: Widths) -> Option<()> {
+    let fits = |width: &u32| u128::from(value) < 1 << (width * 8 - 2);
+    let class = widths.iter().position(fits)?;
+    let width = widths.get(class)?;
+    let tagged = (u128::try_from(class).ok()? << (width * 8 - 2)) | u128::from(value);
+    let bytes = tagged.to_be_bytes();
+    let from = bytes.len().checked_sub(usize::try_from(*width).ok()?)?;
+    out.extend_from_slice(bytes.get(from..)?);
+    Some(())
+}
+
 /// Reads from the front of a slice; `None` where the bytes end or make no sense.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
@@ -85,6 +135,34 @@ impl<'a> Reader<'a> {
     pub(super) fn varint_u32(&mut self) -> Option<u32> {
         self.varint()?.try_into().ok()
     }
+
+    /// What [`put_wide`] wrote.
+    pub(super) fn wide(&mut self, widths: Widths) -> Option<u64> {
+        let head = *self.rest.first()?;
+        let width = *widths.get(usize::from(head >> 6))?;
+        let (last, front) = self.take(usize::try_from(width).ok()?)?.split_last()?;
+        let Some((first, middle)) = front.split_first() else {
+            return Some(u64::from(last & 0x3f));
+        };
+        let mut value = u64::from(first & 0x3f);
+        for byte in middle {
+            value = (value << 8) | u64::from(*byte);
+        }
+        // In the widest of all, nine bytes, the top six bits have no room and are zero.
+        (value >> 56 == 0).then_some((value << 8) | u64::from(*last))
+    }
+
+    /// Passes over what [`put_wide`] wrote.
+    pub(super) fn skip_wide(&mut self, widths: Widths) -> Option<()> {
+        let width = *widths.get(usize::from(*self.rest.first()? >> 6))?;
+        self.take(usize::try_from(width).ok()?).map(drop)
+    }
+
+    /// Passes over what [`put_varint`] wrote.
+    pub(super) fn skip_varint(&mut self) -> Option<()> {
+        let last = self.rest.iter().position(|byte| *byte < 0x80)?;
+        self.take(last + 1).map(drop)
+    }
 }
 
 #[cfg(test)]
@@ -104,9 +182,46 @@ mod tests {
         }
 
         #[test]
+        fn amounts_survive(satoshi in 0..=2_100_000_000_000_000_u64, zeros in 0..16_u32) {
+            let satoshi = satoshi / 10_u64.pow(zeros) * 10_u64.pow(zeros);
+            let compressed = compress_amount(satoshi).unwrap();
+            prop_assert_eq!(expand_amount(compressed), Some(satoshi));
+        }
+
+        #[test]
+        fn any_amount_survives_or_is_refused(any: u64) {
+            if let Some(compressed) = compress_amount(any) {
+                prop_assert_eq!(expand_amount(compressed), Some(any));
+            }
+            if let Some(satoshi) = expand_amount(any) {
+                prop_assert!(compress_amount(satoshi).is_some());
+            }
+        }
+
+        #[test]
+        fn numbers_of_four_widths_survive(value: u64, shift in 0..64_u32) {
+            let value = value >> shift;
+            for widths in [[1, 2, 3, 5], [4, 5, 6, 9]] {
+                let mut bytes = Vec::new();
+                if put_wide(&mut bytes, value, widths).is_none() {
+                    prop_assert!(value >> 38 != 0 && widths[3] == 5);
+                    continue;
+                }
+                let mut reader = Reader::new(&bytes);
+                prop_assert_eq!(reader.wide(widths), Some(value));
+                prop_assert!(reader.is_empty());
+                let mut reader = Reader::new(&bytes);
+                reader.skip_wide(widths).unwrap();
+                prop_assert!(reader.is_empty());
+            }
+        }
+
+        #[test]
         fn nothing_read_makes_it_panic(bytes: Vec<u8>, count: usize) {
             let mut reader = Reader::new(&bytes);
             while reader.varint().is_some() {}
+            let mut wide = Reader::new(&bytes);
+            while wide.wide([4, 5, 6, 9]).is_some() {}
             let _rest: Option<[u8; 4]> = reader.array();
             prop_assert!(Reader::new(&bytes).take(count).is_none_or(|taken| taken.len() == count));
         }

@@ -70,6 +70,18 @@ impl Spending {
     }
 }
 
+/// What of a script is asked for; a layer may give more.
+#[cfg_attr(not(test), expect(dead_code, reason = "what reads segments follows"))]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Fundings and spendings.
+    Outputs,
+    /// The transactions.
+    Touches,
+    /// Both.
+    Everything,
+}
+
 /// What the layers say about one script.
 ///
 /// A layer may leave out outputs both created and consumed inside it.
@@ -104,36 +116,95 @@ impl ScriptEntry {
 
     /// Takes the spent outputs away; a spending without its funding means that the index is damaged.
     pub(super) fn join(mut self) -> Result<Joined, Error> {
-        self.fundings.sort_unstable_by_key(Funding::key);
-        self.spendings.sort_unstable_by_key(Spending::key);
-        let mut rest = self.spendings.as_slice();
+        self.settle(|_| true)?;
         let mut joined = Joined {
-            unspent: Vec::new(),
+            unspent: self.fundings,
             ambiguous: Vec::new(),
         };
-        for fundings in self.fundings.chunk_by(|a, b| a.key() == b.key()) {
-            let Some(key) = fundings.first().map(Funding::key) else {
+        // What is left of the spendings is fewer than the fundings with their key.
+        for spendings in self.spendings.chunk_by(|a, b| a.key() == b.key()) {
+            let Some(key) = spendings.first().map(Spending::key) else {
                 continue;
             };
-            let matching = rest.iter().take_while(|spending| spending.key() == key);
-            let (spendings, after) = rest.split_at_checked(matching.count()).unwrap_or_default();
+            let fundings = joined
+                .unspent
+                .extract_if(.., |funding| funding.key() == key);
+            joined.ambiguous.push(Ambiguity {
+                fundings: fundings.collect(),
+                spendings: spendings.to_vec(),
+            });
+        }
+        Ok(joined)
+    }
+
+    /// Takes away the outputs that were both created and consumed. Fundings ascend by number before and after.
+    ///
+    /// Left are the spendings of outputs from heights that are not covered, and, of outputs equal in key of which some
+    /// are spent, both sides. Spendings are sorted by their key afterwards.
+    pub(super) fn settle(&mut self, covers: impl Fn(Height) -> bool) -> Result<(), Error> {
+        if self.spendings.is_empty() {
+            return Ok(());
+        }
+        self.spendings
+            .sort_unstable_by_key(|spending| (spending.key(), spending.spender));
+        let mut spendings = Vec::new();
+        let mut fundings = Vec::with_capacity(self.fundings.len());
+        let mut rest = self.fundings.as_mut_slice();
+        for spent in self.spendings.chunk_by(|a, b| a.height == b.height) {
+            let Some(height) = spent.first().map(|spending| spending.height) else {
+                continue;
+            };
+            let from = rest.partition_point(|funding| funding.height < height);
+            let to = rest.partition_point(|funding| funding.height <= height);
+            let (created, after) = rest.split_at_mut(to);
+            let (below, created) = created.split_at_mut(from);
             rest = after;
-            if spendings.is_empty() {
-                joined.unspent.extend_from_slice(fundings);
-            } else if spendings.len() < fundings.len() {
-                joined.ambiguous.push(Ambiguity {
-                    fundings: fundings.to_vec(),
-                    spendings: spendings.to_vec(),
-                });
-            } else if spendings.len() > fundings.len() {
-                return Err(UNMATCHED);
+            fundings.extend_from_slice(below);
+            if created.is_empty() && !covers(height) {
+                spendings.extend_from_slice(spent);
+                continue;
+            }
+            let kept = fundings.len();
+            settle_block(created, spent, &mut fundings, &mut spendings)?;
+            if let Some(kept) = fundings.get_mut(kept..) {
+                kept.sort_unstable_by_key(|funding| (funding.number, funding.vout));
             }
         }
-        if rest.is_empty() {
-            Ok(joined)
-        } else {
-            Err(UNMATCHED)
+        fundings.extend_from_slice(rest);
+        self.fundings = fundings;
+        self.spendings = spendings;
+        Ok(())
+    }
+}
+
+/// Settles the outputs that one block created; `spent` is sorted by key.
+fn settle_block(
+    created: &mut [Funding],
+    spent: &[Spending],
+    fundings: &mut Vec<Funding>,
+    spendings: &mut Vec<Spending>,
+) -> Result<(), Error> {
+    created.sort_unstable_by_key(Funding::key);
+    let mut rest = spent;
+    for equal in created.chunk_by(|a, b| a.key() == b.key()) {
+        let Some(key) = equal.first().map(Funding::key) else {
+            continue;
+        };
+        let matching = rest.iter().take_while(|spending| spending.key() == key);
+        let (matching, after) = rest.split_at_checked(matching.count()).unwrap_or_default();
+        rest = after;
+        if matching.len() > equal.len() {
+            return Err(UNMATCHED);
         }
+        if matching.len() < equal.len() {
+            fundings.extend_from_slice(equal);
+            spendings.extend_from_slice(matching);
+        }
+    }
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(UNMATCHED)
     }
 }
 

@@ -114,6 +114,7 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("chacha20_poly1305", &["broadcast"]),
     ("claustrum_onion", &["door"]),
     ("clap", &["cli", "config"]),
+    ("crc32fast", &["index"]),
     ("indicatif", &["cli"]),
     ("qrcode", &["cli"]),
     ("rand", &["broadcast"]),
