@@ -184,14 +184,14 @@ fn digest(config: &Config) -> Result<String, Failure> {
     let tip = digests.tip.map_or("empty".to_owned(), |tip| {
         format!("{} {}", tip.height, tip.hash)
     });
-    let mut text = format!("tip         {tip}\n");
+    let mut text = format!("tip          {tip}\n");
     let commitment = digests.commitment.map(|commitment| commitment.0);
     for (name, digest) in commitment
         .map(|bytes| ("commitment", bytes))
         .into_iter()
         .chain(digests.tables)
     {
-        text.push_str(&format!("{name:<11} {}\n", digest.to_lower_hex_string()));
+        text.push_str(&format!("{name:<12} {}\n", digest.to_lower_hex_string()));
     }
     Ok(text)
 }

@@ -16,6 +16,7 @@ mod digest;
 mod error;
 mod keys;
 mod layer;
+mod merge;
 mod open;
 mod recent;
 mod row;
@@ -191,7 +192,7 @@ impl Index {
         Ok(touched)
     }
 
-    /// Digests of everything stored; reads the whole file.
+    /// Digests of what is stored, however it is laid out; reads all of it.
     pub fn digest(&self) -> Result<Digests, Error> {
         let tip = self.snapshot.tip();
         let commitment = match tip {
@@ -201,7 +202,7 @@ impl Index {
         Ok(Digests {
             tip,
             commitment,
-            tables: digest::of(&self.database)?,
+            tables: digest::of(&self.snapshot)?,
         })
     }
 }

@@ -1,8 +1,6 @@
 //! What a range of heights says about a script, and how what all ranges say becomes one answer.
 
-use std::ops::RangeInclusive;
-
-use bitcoin::{Amount, Txid};
+use bitcoin::Amount;
 
 use super::ScriptPrefix;
 use super::error::Error;
@@ -11,26 +9,18 @@ use crate::chain::{Height, TxNum};
 
 /// A part of the index that covers a range of heights and does not change.
 ///
-/// A snapshot holds layers from the oldest to the newest; queries see nothing below this trait.
+/// A snapshot holds layers from the oldest to the newest.
 pub(super) trait Layer: Send + Sync {
-    /// The heights it covers.
-    fn heights(&self) -> RangeInclusive<Height>;
-
-    /// Adds what it knows about a script.
-    fn script(&self, prefix: ScriptPrefix, entry: &mut ScriptEntry) -> Result<(), Error>;
-
-    /// Adds the numbers of the transactions with this fingerprint.
-    fn candidates(&self, fingerprint: TxFingerprint, found: &mut Vec<TxNum>) -> Result<(), Error>;
-
-    /// Adds the txids of the transactions at these indexes of a block.
-    fn txids(&self, height: Height, indexes: &[u32], found: &mut Vec<Txid>) -> Result<(), Error>;
-
-    /// Visits every indexed output that a block creates.
-    fn fundings(
+    /// Adds what it knows about a script; it may leave out what is not wanted.
+    fn script(
         &self,
-        height: Height,
-        visit: &mut dyn FnMut(ScriptPrefix, &Funding),
+        prefix: ScriptPrefix,
+        wanted: Wanted,
+        entry: &mut ScriptEntry,
     ) -> Result<(), Error>;
+
+    /// Adds the numbers of the transactions with this fingerprint, and perhaps of others.
+    fn candidates(&self, fingerprint: TxFingerprint, found: &mut Vec<TxNum>) -> Result<(), Error>;
 }
 
 /// An output created.
@@ -71,15 +61,12 @@ impl Spending {
 }
 
 /// What of a script is asked for; a layer may give more.
-#[cfg_attr(not(test), expect(dead_code, reason = "what reads segments follows"))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// Fundings and spendings.
     Outputs,
     /// The transactions.
     Touches,
-    /// Both.
-    Everything,
 }
 
 /// What the layers say about one script.
@@ -112,6 +99,20 @@ impl ScriptEntry {
         if self.touches.last() != Some(&number) {
             self.touches.push(number);
         }
+    }
+
+    /// Adds what a newer source says, and empties that.
+    pub(super) fn append(&mut self, newer: &mut Self) {
+        self.touches.append(&mut newer.touches);
+        self.fundings.append(&mut newer.fundings);
+        self.spendings.append(&mut newer.spendings);
+    }
+
+    /// Forgets everything but the memory.
+    pub(super) fn clear(&mut self) {
+        self.touches.clear();
+        self.fundings.clear();
+        self.spendings.clear();
     }
 
     /// Takes the spent outputs away; a spending without its funding means that the index is damaged.

@@ -1,11 +1,17 @@
 //! Delta rows in memory, and the sorted runs by which a script or a txid is found in them.
 
+use std::iter::Peekable;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::vec;
 
 use super::ScriptPrefix;
 use super::error::Error;
 use super::keys::TxFingerprint;
+use super::layer::ScriptEntry;
+use super::merge::{FingerprintSource, ScriptSource};
 use super::row::Row;
+use super::segment::fingerprints;
 use crate::chain::{Height, TxNum};
 
 /// The rows of consecutive blocks. A copy shares everything.
@@ -81,6 +87,31 @@ impl Recent {
             .row(height)
     }
 
+    /// The scripts of some of the rows, in ascending order.
+    pub(super) fn walk(&self, heights: RangeInclusive<Height>) -> RowWalk<'_> {
+        let slots = self.runs.iter().flat_map(|run| &run.scripts);
+        let inside = slots.filter(|slot| heights.contains(&slot.height));
+        let mut slots: Vec<ScriptSlot> = inside.copied().collect();
+        // The stable sort finds the ascending runs and only merges them.
+        slots.sort();
+        RowWalk {
+            recent: self,
+            slots: slots.into_iter().peekable(),
+        }
+    }
+
+    /// The fingerprints of some of the rows, in ascending order of the part that segments keep.
+    pub(super) fn fingerprints(&self, heights: RangeInclusive<Height>) -> FingerprintList {
+        let rows = self.rows().filter(|row| heights.contains(&row.height));
+        let slots = rows.flat_map(|row| {
+            let numbers = (row.first.0..).map(TxNum);
+            row.fingerprints().map(fingerprints::kept).zip(numbers)
+        });
+        let mut slots: Vec<(TxFingerprint, TxNum)> = slots.collect();
+        slots.sort_unstable();
+        FingerprintList(slots.into_iter())
+    }
+
     /// The rows that touch a script, from the lowest block up, each with the place of the touches.
     pub(super) fn script(&self, prefix: ScriptPrefix) -> impl Iterator<Item = (&Row, u32)> {
         self.runs.iter().flat_map(move |run| {
@@ -103,6 +134,35 @@ impl Recent {
                 .take_while(move |slot| slot.fingerprint == wanted)
                 .map(|slot| slot.number)
         })
+    }
+}
+
+/// See [`Recent::walk`].
+pub(super) struct RowWalk<'a> {
+    recent: &'a Recent,
+    slots: Peekable<vec::IntoIter<ScriptSlot>>,
+}
+
+impl ScriptSource for RowWalk<'_> {
+    fn next(&mut self, entry: &mut ScriptEntry) -> Result<Option<ScriptPrefix>, Error> {
+        let Some(prefix) = self.slots.peek().map(|slot| slot.prefix) else {
+            return Ok(None);
+        };
+        while let Some(slot) = self.slots.next_if(|slot| slot.prefix == prefix) {
+            if let Some(row) = self.recent.row(slot.height) {
+                row.add_to(slot.place, entry)?;
+            }
+        }
+        Ok(Some(prefix))
+    }
+}
+
+/// See [`Recent::fingerprints`].
+pub(super) struct FingerprintList(vec::IntoIter<(TxFingerprint, TxNum)>);
+
+impl FingerprintSource for FingerprintList {
+    fn next(&mut self) -> Result<Option<(TxFingerprint, TxNum)>, Error> {
+        Ok(self.0.next())
     }
 }
 

@@ -15,6 +15,7 @@ use super::ScriptPrefix;
 use super::codec::{self, CHECKSUM_BYTES, Reader, Table};
 use super::error::Error;
 use super::keys::{KeyedHash, OutPointTag, TxFingerprint};
+use super::layer::{Funding, ScriptEntry, Spending};
 use super::touch::{Event, Touch};
 use crate::chain::{Height, TxNum};
 
@@ -201,6 +202,31 @@ impl Row {
             }
             Some(touch.ok_or(DAMAGED))
         })
+    }
+
+    /// Adds the touches of the script at a place to an entry.
+    pub(super) fn add_to(&self, place: u32, entry: &mut ScriptEntry) -> Result<(), Error> {
+        for touch in self.touches(place) {
+            let touch = touch?;
+            let number = self.number(touch.transaction)?;
+            entry.touch(number);
+            match touch.event {
+                RowEvent::Funding { vout, amount, tag } => entry.fundings.push(Funding {
+                    height: self.height,
+                    number,
+                    vout,
+                    tag,
+                    amount,
+                }),
+                RowEvent::Spending { height, vout, tag } => entry.spendings.push(Spending {
+                    height,
+                    vout,
+                    tag,
+                    spender: number,
+                }),
+            }
+        }
+        Ok(())
     }
 
     fn packed(&self, place: u32) -> Option<Reader<'_>> {

@@ -1,7 +1,6 @@
 //! Reading the index at one moment.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use bitcoin::{BlockHash, OutPoint, Txid};
 use redb::ReadOnlyTable;
@@ -11,7 +10,8 @@ use super::commitment::Commitment;
 use super::delta_layer::DeltaLayer;
 use super::error::{Error, guarded, store};
 use super::keys::KeyedHash;
-use super::layer::{Ambiguity, Funding, Layer, ScriptEntry, UNMATCHED};
+use super::layer::{Ambiguity, Funding, Layer as _, ScriptEntry, UNMATCHED, Wanted};
+use super::merge::{MergedFingerprints, MergedScripts};
 use super::recent::Recent;
 use super::schema::{HEADER_ROW_BYTES, HeaderRow, Tables};
 use super::{ConfirmedEntry, ConfirmedUnspent, FundedOutput, ScriptPrefix, TransactionReader};
@@ -27,8 +27,8 @@ pub struct Snapshot {
     keyed: KeyedHash,
     blocks: Blocks,
     headers: ReadOnlyTable<u32, &'static [u8; HEADER_ROW_BYTES]>,
-    /// From the oldest to the newest, without gaps.
-    layers: Vec<Arc<dyn Layer>>,
+    /// The blocks that have a delta row.
+    delta: DeltaLayer,
 }
 
 /// A transaction and where it stands.
@@ -40,20 +40,15 @@ struct Located {
 
 impl Snapshot {
     pub(super) fn new(keyed: KeyedHash, blocks: Blocks, recent: Recent, tables: Tables) -> Self {
-        let mut layers: Vec<Arc<dyn Layer>> = Vec::new();
-        if let Some((tip, _)) = blocks.tip() {
-            layers.push(Arc::new(DeltaLayer {
-                heights: Height(0)..=tip,
-                recent,
-                txids: tables.txids,
-                keyed,
-            }));
-        }
         Self {
             keyed,
             blocks,
             headers: tables.headers,
-            layers,
+            delta: DeltaLayer {
+                recent,
+                txids: tables.txids,
+                keyed,
+            },
         }
     }
 
@@ -102,7 +97,7 @@ impl Snapshot {
 
     /// All confirmed transactions of a script in chain order, each once.
     pub fn history(&self, prefix: ScriptPrefix) -> Result<Vec<ConfirmedEntry>, Error> {
-        let located = self.locate(&self.entry(prefix)?.touches)?;
+        let located = self.locate(&self.entry(prefix, Wanted::Touches)?.touches)?;
         let entries = located.into_iter().map(|transaction| ConfirmedEntry {
             txid: transaction.txid,
             height: transaction.position.height,
@@ -118,7 +113,7 @@ impl Snapshot {
         prefix: ScriptPrefix,
         reader: &dyn TransactionReader,
     ) -> Result<Vec<ConfirmedUnspent>, Error> {
-        let joined = self.entry(prefix)?.join()?;
+        let joined = self.entry(prefix, Wanted::Outputs)?.join()?;
         let mut unspent = joined.unspent;
         for ambiguity in &joined.ambiguous {
             unspent.extend(self.resolve(ambiguity, reader)?);
@@ -154,7 +149,7 @@ impl Snapshot {
         };
         let indexes: Vec<u32> = (0..block.transactions).collect();
         let mut txids = Vec::new();
-        self.layer(height)?.txids(height, &indexes, &mut txids)?;
+        self.delta.txids(height, &indexes, &mut txids)?;
         Ok(Some(txids))
     }
 
@@ -173,18 +168,17 @@ impl Snapshot {
             let Some(height) = wanted.first().map(|(height, _, _)| *height) else {
                 continue;
             };
-            self.layer(height)?
-                .fundings(height, &mut |prefix, funding| {
-                    let key = (funding.number, funding.vout);
-                    let from = wanted.partition_point(|(_, wanted, _)| *wanted < key);
-                    let same = wanted.iter_mut().skip(from);
-                    for (_, _, slot) in same.take_while(|(_, wanted, _)| *wanted == key) {
-                        **slot = Some(FundedOutput {
-                            prefix,
-                            amount: funding.amount,
-                        });
-                    }
-                })?;
+            self.delta.fundings(height, &mut |prefix, funding| {
+                let key = (funding.number, funding.vout);
+                let from = wanted.partition_point(|(_, wanted, _)| *wanted < key);
+                let same = wanted.iter_mut().skip(from);
+                for (_, _, slot) in same.take_while(|(_, wanted, _)| *wanted == key) {
+                    **slot = Some(FundedOutput {
+                        prefix,
+                        amount: funding.amount,
+                    });
+                }
+            })?;
         }
         Ok(found)
     }
@@ -207,27 +201,42 @@ impl Snapshot {
         &self.blocks
     }
 
-    fn entry(&self, prefix: ScriptPrefix) -> Result<ScriptEntry, Error> {
-        let mut entry = ScriptEntry::default();
-        for layer in &self.layers {
-            layer.script(prefix, &mut entry)?;
-        }
-        Ok(entry)
+    /// Every script in ascending order.
+    pub(super) fn scripts(&self) -> Result<MergedScripts<'_>, Error> {
+        let all = Height(0)..=Height(u32::MAX);
+        MergedScripts::new(vec![Box::new(self.delta.recent.walk(all))])
     }
 
-    fn layer(&self, height: Height) -> Result<&dyn Layer, Error> {
-        let below = self
-            .layers
-            .partition_point(|layer| *layer.heights().end() < height);
-        let layer = self.layers.get(below).ok_or(DAMAGED_NUMBERS)?;
-        Ok(layer.as_ref())
+    /// The kept part of every fingerprint in ascending order.
+    pub(super) fn fingerprints(&self) -> Result<MergedFingerprints<'_>, Error> {
+        let all = Height(0)..=Height(u32::MAX);
+        MergedFingerprints::new(vec![Box::new(self.delta.recent.fingerprints(all))])
+    }
+
+    pub(super) fn header_rows(
+        &self,
+        mut visit: impl FnMut(Height, &[u8; HEADER_ROW_BYTES]),
+    ) -> Result<(), Error> {
+        guarded(READ_HEADERS, || {
+            let rows = self.headers.range::<u32>(..);
+            for row in rows.map_err(store(READ_HEADERS))? {
+                let (height, row) = row.map_err(store(READ_HEADERS))?;
+                visit(Height(height.value()), row.value());
+            }
+            Ok(())
+        })
+    }
+
+    fn entry(&self, prefix: ScriptPrefix, wanted: Wanted) -> Result<ScriptEntry, Error> {
+        let mut entry = ScriptEntry::default();
+        self.delta.script(prefix, wanted, &mut entry)?;
+        Ok(entry)
     }
 
     fn number(&self, txid: &Txid) -> Result<Option<(TxNum, BlockPosition)>, Error> {
         let mut candidates = Vec::new();
-        for layer in &self.layers {
-            layer.candidates(self.keyed.fingerprint(txid), &mut candidates)?;
-        }
+        self.delta
+            .candidates(self.keyed.fingerprint(txid), &mut candidates)?;
         for number in candidates.into_iter().rev() {
             let position = self.blocks.position(number).ok_or(DAMAGED_NUMBERS)?;
             if self.txid_at(position)? == *txid {
@@ -239,7 +248,7 @@ impl Snapshot {
 
     fn txid_at(&self, position: BlockPosition) -> Result<Txid, Error> {
         let mut txids = Vec::with_capacity(1);
-        self.layer(position.height)?
+        self.delta
             .txids(position.height, &[position.index], &mut txids)?;
         txids.pop().ok_or(DAMAGED_NUMBERS)
     }
@@ -255,7 +264,7 @@ impl Snapshot {
         for block in positions.chunk_by(|a, b| a.height == b.height) {
             if let Some(height) = block.first().map(|position| position.height) {
                 let indexes: Vec<u32> = block.iter().map(|position| position.index).collect();
-                self.layer(height)?.txids(height, &indexes, &mut txids)?;
+                self.delta.txids(height, &indexes, &mut txids)?;
             }
         }
         let mut located = Vec::with_capacity(numbers.len());

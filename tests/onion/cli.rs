@@ -263,7 +263,7 @@ fn digest_is_printed(flags: &[String]) {
     let tip: Vec<_> = text.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(tip[0], "tip");
     assert_eq!(tip[2], node().block_hash(tip[1].parse().unwrap()).unwrap());
-    let names = ["commitment", "headers", "delta", "txids"];
+    let names = ["commitment", "headers", "scripts", "fingerprints"];
     for (line, name) in text.lines().skip(1).zip(names) {
         let (found, digits) = line.split_once(char::is_whitespace).unwrap();
         assert_eq!((found, digits.trim().len()), (name, 64), "{text}");

@@ -32,7 +32,6 @@ pub(super) fn keys(prefix: ScriptPrefix, wanted: Wanted) -> RangeInclusive<BlobK
     let (from, to) = match wanted {
         Wanted::Outputs => (FUNDINGS, TOUCHES - 1),
         Wanted::Touches => (TOUCHES, u32::MAX),
-        Wanted::Everything => (FUNDINGS, u32::MAX),
     };
     let key = |part| BlobKey {
         first: prefix.0,
