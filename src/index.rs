@@ -17,17 +17,17 @@ mod error;
 mod keys;
 mod layer;
 mod merge;
+mod merger;
 mod open;
 mod recent;
 mod row;
 mod schema;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "what writes and reads it follows")
-)]
 mod segment;
+mod segments;
+mod shape;
 mod snapshot;
 mod touch;
+mod upkeep;
 mod writer;
 
 #[cfg(test)]
@@ -44,12 +44,20 @@ pub use commitment::Commitment;
 pub use digest::Digests;
 pub use error::{BlockFault, Error};
 pub use keys::Keys;
+pub use shape::Shape;
 pub use snapshot::Snapshot;
 
 use crate::chain::{ConnectedBlock, Height, Network};
+use crate::limits;
+use blocks::Blocks;
 use keys::KeyedHash;
+use merger::Merging;
 use recent::Recent;
 use schema::Tables;
+use segment::SegmentId;
+use segment::cache::CacheBudget;
+use segment::store::{Directory, Store};
+use segments::Segments;
 
 /// First 64 bits of a keyed hash of the script hash: the key of a script inside this installation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,10 +92,10 @@ pub struct FundedOutput {
     pub amount: Amount,
 }
 
-/// Gives whole transactions, to tell apart outputs that are equal in script, height, vout and tag.
+/// Gives whole transactions of the chain, where the index itself has too little of them.
 pub trait TransactionReader {
-    /// The transaction in this block of the chain; `None` when it cannot be had now.
-    fn transaction(&self, txid: &Txid, block: &BlockHash) -> Option<Transaction>;
+    /// The transactions in these blocks of the chain; `None` for one that cannot be had now.
+    fn transactions(&self, wanted: &[(Txid, BlockHash)]) -> Vec<Option<Transaction>>;
 }
 
 /// What tests set and the product never does.
@@ -98,6 +106,8 @@ pub struct Options {
     pub keys: Option<Keys>,
     /// Bits of an outpoint tag; fewer than 32 make tags collide.
     pub tag_bits: u32,
+    /// How large its parts are.
+    pub shape: Shape,
 }
 
 impl Default for Options {
@@ -105,18 +115,32 @@ impl Default for Options {
         Self {
             keys: None,
             tag_bits: u32::BITS,
+            shape: Shape::default(),
         }
     }
+}
+
+/// Scripts that an update changed.
+pub enum Touched {
+    /// These, sorted.
+    Scripts(Vec<ScriptPrefix>),
+    /// More than the index can name.
+    Everything,
 }
 
 /// The one writer of an index.
 pub struct Index {
     network: Network,
     keyed: KeyedHash,
+    shape: Shape,
     recent: Recent,
+    segments: Arc<Segments>,
     snapshot: Arc<Snapshot>,
-    /// Set while what the file holds is not known to be what the snapshot says.
+    /// Set while what the files hold is not known to be what the snapshot says.
     failed: bool,
+    merging: Option<Merging>,
+    store: Arc<dyn Store>,
+    budget: Arc<CacheBudget>,
     database: Database,
     /// Keeps other instances out; released after the database is closed.
     _lock: Option<File>,
@@ -133,26 +157,38 @@ impl Index {
     pub fn open_with(dir: &Path, network: Network, options: &Options) -> Result<Self, Error> {
         error::guarded("open the index", || {
             let (database, lock) = open::database(dir, network, options)?;
-            Self::from_database(database, Some(lock), network, options)
+            let store = Arc::new(Directory::open(dir.join("segments"))?);
+            Self::from_database(database, store, Some(lock), network, options)
         })
     }
 
     fn from_database(
         database: Database,
+        store: Arc<dyn Store>,
         lock: Option<File>,
         network: Network,
         options: &Options,
     ) -> Result<Self, Error> {
+        let budget = CacheBudget::new(
+            limits::INDEX_CACHE_BYTES.saturating_sub(limits::INDEX_MAIN_CACHE_BYTES),
+        );
         let tables = Tables::open(&database)?;
         let identity = open::identity(&tables, network)?;
         let keyed = KeyedHash::new(identity.keys, options.tag_bits);
-        let (blocks, recent) = open::load(&tables, &identity)?;
+        let (blocks, segments, recent) = open::load(&tables, &identity, &*store, &budget)?;
+        let segments = Arc::new(segments);
+        let snapshot = Snapshot::new(keyed, blocks, Arc::clone(&segments), recent.clone(), tables);
         Ok(Self {
             network,
             keyed,
-            snapshot: Arc::new(Snapshot::new(keyed, blocks, recent.clone(), tables)),
+            shape: options.shape,
             recent,
+            segments,
+            snapshot: Arc::new(snapshot),
             failed: false,
+            merging: None,
+            store,
+            budget,
             database,
             _lock: lock,
         })
@@ -163,33 +199,76 @@ impl Index {
         Arc::clone(&self.snapshot)
     }
 
-    /// Drops the blocks above `keep` (all of them for `None`) and appends `connect`, in one commit.
+    /// The highest block up to `keep` above which blocks can be dropped: below the delta rows only whole segments can
+    /// go. `None`: all of them have to.
+    pub fn keepable(&self, keep: Option<Height>) -> Option<Height> {
+        let count = keep.map_or(0, |height| height.0.saturating_add(1));
+        if count >= self.segments.count() {
+            return keep;
+        }
+        let count = self.segments.keepable(count);
+        count.checked_sub(1).map(Height)
+    }
+
+    /// Drops the blocks above `keep` (all of them for `None`) and appends `connect`, in one commit; then does what has
+    /// become due, see [`Index::tend`].
     ///
-    /// Returns the sorted prefixes of the scripts touched by either, after the commit. Blocks that do not fit are
-    /// refused without any change ([`Error::Block`], [`Error::TooLong`]). After a failed write every update fails
+    /// `keep` is [`keepable`](Index::keepable). Returns the scripts touched by either, after the commit. Blocks that do
+    /// not fit are refused without any change ([`Error::Block`]). After a failed write every update fails
     /// ([`Error::Failed`]): what reached the disk is known only when the index is opened again.
     pub fn update(
         &mut self,
         keep: Option<Height>,
         connect: &[ConnectedBlock],
-    ) -> Result<Vec<ScriptPrefix>, Error> {
+    ) -> Result<Touched, Error> {
         if self.failed {
             return Err(Error::Failed);
         }
+        if let Some(inside) = keep.filter(|_| self.keepable(keep) != keep) {
+            return Err(Error::KeepInsideSegment(inside));
+        }
         let plan = writer::plan(&self.snapshot, self.network, &self.keyed, keep, connect)?;
         if plan.is_empty(self.snapshot.tip()) {
-            return Ok(Vec::new());
+            return Ok(Touched::Scripts(Vec::new()));
         }
         let (blocks, recent, touched) = plan.apply(&self.snapshot, &self.recent)?;
+        let kept = keep.map_or(0, |height| height.0.saturating_add(1));
+        let dropped = self.segments.above(kept);
+        if !dropped.is_empty() {
+            // What is being merged may go; the next merge is planned anew.
+            self.merging = None;
+        }
         self.failed = true;
         let tables = error::guarded("write the index", || {
-            plan.commit(&self.database)?;
+            plan.commit(&self.database, &dropped)?;
             Tables::open(&self.database)
         })?;
-        self.snapshot = Arc::new(Snapshot::new(self.keyed, blocks, recent.clone(), tables));
+        if !dropped.is_empty() {
+            self.forget(&dropped, &blocks)?;
+        }
+        self.snapshot = Arc::new(Snapshot::new(
+            self.keyed,
+            blocks,
+            Arc::clone(&self.segments),
+            recent.clone(),
+            tables,
+        ));
         self.recent = recent;
         self.failed = false;
-        Ok(touched)
+        self.tend()?;
+        Ok(if dropped.is_empty() {
+            Touched::Scripts(touched)
+        } else {
+            Touched::Everything
+        })
+    }
+
+    /// Closes and deletes segments that the manifest no longer names.
+    fn forget(&mut self, dropped: &[SegmentId], blocks: &Blocks) -> Result<(), Error> {
+        let all = self.segments.all().map(Arc::clone);
+        let kept = all.filter(|segment| !dropped.contains(&segment.file.id));
+        self.segments = Arc::new(Segments::assemble(kept.collect(), blocks.clone())?);
+        upkeep::remove_orphans(&*self.store, &self.segments)
     }
 
     /// Digests of what is stored, however it is laid out; reads all of it.

@@ -60,10 +60,20 @@ pub const SESSION_TRANSACTIONS_WINDOW: Duration = Duration::from_secs(600);
 pub const REFRESH_RETRY: Duration = Duration::from_secs(1);
 /// Versions whose changes a view carries; a session further behind recomputes all its statuses.
 pub const VIEW_CHANGES_MAX: usize = 64;
-/// Blocks a tip-only index may hold.
-pub const TIP_ONLY_BLOCKS_MAX: u32 = 20_000;
-/// Pages of the index that redb keeps in memory: headers and txids, which queries read; the rest is in memory anyway.
-pub const INDEX_CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// Pages of all files of the index that redb keeps in memory together.
+pub const INDEX_CACHE_BYTES: usize = 160 * 1024 * 1024;
+/// What `main.redb` gets of it, for headers and txids of the newest blocks.
+pub const INDEX_MAIN_CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// The newest blocks, which keep their delta rows: a reorg of so many needs no block again.
+pub const DELTA_BLOCKS_MIN: u32 = 288;
+/// Blocks whose delta rows become one segment when that many stand above [`DELTA_BLOCKS_MIN`].
+pub const SEGMENT_BLOCKS: u32 = 144;
+/// Neighbouring segments of one size that become one; more make lookups slower, fewer write more often.
+pub const MERGE_RATIO: usize = 4;
+/// Sizes of segments below the base; the largest have 9,216 blocks, two months of them.
+pub const SEGMENT_LEVELS: u32 = 4;
+/// The base is cut into two to the power of this many files: a merge needs the space of one of them.
+pub const BASE_SHARD_BITS: u8 = 6;
 /// Bytes of one blob of a segment: with key and lengths it fills a page of 8 KiB.
 pub const SEGMENT_BLOB_BYTES: usize = 8150;
 /// Pages that redb keeps in memory for one segment that is being written; what fits is written once.

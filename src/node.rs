@@ -120,15 +120,36 @@ impl Node {
 
     /// Transactions of the mempool; `None` for those that have left it.
     pub fn mempool_transactions(&self, txids: &[Txid]) -> Result<Vec<Option<Transaction>>, Error> {
+        let wanted: Vec<_> = txids.iter().map(|txid| (*txid, None)).collect();
+        self.transactions(&wanted)
+    }
+
+    /// Transactions in blocks of the chain; `None` for those that are not there.
+    pub fn block_transactions(
+        &self,
+        wanted: &[(Txid, BlockHash)],
+    ) -> Result<Vec<Option<Transaction>>, Error> {
+        let wanted = wanted.iter().map(|(txid, block)| (*txid, Some(*block)));
+        self.transactions(&wanted.collect::<Vec<_>>())
+    }
+
+    fn transactions(
+        &self,
+        wanted: &[(Txid, Option<BlockHash>)],
+    ) -> Result<Vec<Option<Transaction>>, Error> {
         let method = Method::GetRawTransaction;
-        let mut transactions = Vec::with_capacity(txids.len());
-        for part in txids.chunks(limits::MEMPOOL_BATCH_MAX) {
+        let mut transactions = Vec::with_capacity(wanted.len());
+        for part in wanted.chunks(limits::MEMPOOL_BATCH_MAX) {
             let arguments: Vec<_> = part
                 .iter()
-                .map(|txid| vec![json!(txid), json!(false)])
+                .map(|(txid, block)| {
+                    let mut arguments = vec![json!(txid), json!(false)];
+                    arguments.extend(block.map(|hash| json!(hash)));
+                    arguments
+                })
                 .collect();
             let answers: Vec<Option<String>> = self.follow.batch(method, &arguments)?;
-            for (txid, answer) in part.iter().zip(answers) {
+            for ((txid, _), answer) in part.iter().zip(answers) {
                 transactions.push(match answer {
                     Some(hex) => Some(transaction(&hex, txid).ok_or(Error::Garbled {
                         call: method.into(),

@@ -10,15 +10,17 @@ pub(super) const CHECKSUM_BYTES: usize = 4;
 pub(super) enum Table {
     Headers,
     Delta,
+    Segments,
 }
 
 /// Guards a row against bit rot, which redb does not look for when it reads; its key is no secret.
-pub(super) fn checksum(table: Table, height: u32, bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
+pub(super) fn checksum(table: Table, row: u64, bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let table = match table {
         Table::Headers => 1,
         Table::Delta => 2,
+        Table::Segments => 3,
     };
-    let hash = SipHasher24::new_with_keys(table, u64::from(height)).hash(bytes);
+    let hash = SipHasher24::new_with_keys(table, row).hash(bytes);
     let [first @ .., _, _, _, _] = hash.to_be_bytes();
     first
 }

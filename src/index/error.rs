@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::chain::{Height, Network};
 use crate::error::ErrorKind;
-use crate::limits;
 
 /// Why the index could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -62,16 +61,12 @@ pub enum Error {
         #[source]
         fault: BlockFault,
     },
-    /// Without segments the index holds short chains only; nothing was changed.
-    #[error(
-        "index more than {max} blocks: this version keeps every block in memory and serves short \
-         chains only; use --network regtest or a young test network",
-        max = limits::TIP_ONLY_BLOCKS_MAX
-    )]
-    TooLong,
     /// A caller asked to keep a block that is not there.
     #[error("keep block {0}, which is above the tip of the index")]
     KeepAboveTip(Height),
+    /// A caller asked to keep a block inside a segment, which goes whole or not at all.
+    #[error("keep block {0}, which is inside a segment of the index")]
+    KeepInsideSegment(Height),
     /// A caller asked for a transaction number beyond the tip.
     #[error("find a transaction by a number that the index never gave")]
     UnknownNumber,
@@ -105,11 +100,13 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Busy => ErrorKind::Busy,
-            Self::OtherNetwork { .. } | Self::TooLong => ErrorKind::Operator,
+            Self::OtherNetwork { .. } => ErrorKind::Operator,
             Self::OtherFormat { .. } | Self::Damaged { .. } => ErrorKind::Corruption,
             Self::Io { .. } | Self::Failed => ErrorKind::Io,
             Self::Block { .. } | Self::TransactionUnavailable => ErrorKind::Environment,
-            Self::KeepAboveTip(_) | Self::UnknownNumber => ErrorKind::Bug,
+            Self::KeepAboveTip(_) | Self::KeepInsideSegment(_) | Self::UnknownNumber => {
+                ErrorKind::Bug
+            }
         }
     }
 }

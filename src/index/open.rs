@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use bitcoin::hashes::Hash as _;
 use redb::{Builder, Database};
@@ -15,7 +16,11 @@ use super::keys::Keys;
 use super::recent::Recent;
 use super::row::Row;
 use super::schema::{self, HeaderRow, Tables};
-use super::writer;
+use super::segment::SegmentId;
+use super::segment::cache::CacheBudget;
+use super::segment::store::Store;
+use super::segments::Segments;
+use super::{upkeep, writer};
 use crate::chain::{ChainTip, Height, Network, TxNum};
 use crate::limits;
 
@@ -51,7 +56,7 @@ pub(super) fn database(
 
 fn redb_builder() -> Builder {
     let mut builder = Database::builder();
-    builder.set_cache_size(limits::INDEX_CACHE_BYTES);
+    builder.set_cache_size(limits::INDEX_MAIN_CACHE_BYTES);
     builder
 }
 
@@ -114,6 +119,9 @@ pub(super) fn initialise(
         transaction
             .open_table(schema::TXIDS)
             .map_err(store(CREATE))?;
+        transaction
+            .open_table(schema::SEGMENTS)
+            .map_err(store(CREATE))?;
     }
     transaction.commit().map_err(store(CREATE))
 }
@@ -164,8 +172,13 @@ fn meta(tables: &Tables, name: &str) -> Result<Option<Vec<u8>>, Error> {
     Ok(value.map(|value| value.value().to_vec()))
 }
 
-/// Reads and verifies what is kept in memory.
-pub(super) fn load(tables: &Tables, identity: &Identity) -> Result<(Blocks, Recent), Error> {
+/// Opens the segments of the manifest, and reads and verifies what is kept in memory.
+pub(super) fn load(
+    tables: &Tables,
+    identity: &Identity,
+    store: &dyn Store,
+    budget: &Arc<CacheBudget>,
+) -> Result<(Blocks, Segments, Recent), Error> {
     let blocks = load_blocks(tables)?;
     let tip = blocks.tip().map(|(height, block)| ChainTip {
         height,
@@ -174,10 +187,22 @@ pub(super) fn load(tables: &Tables, identity: &Identity) -> Result<(Blocks, Rece
     if tip != identity.tip {
         return Err(DAMAGED);
     }
-    let rows = load_rows(tables, &blocks)?;
+    let mut open = Vec::new();
+    for row in tables
+        .segments
+        .range::<u64>(..)
+        .map_err(self::store(LOAD))?
+    {
+        let (id, row) = row.map_err(self::store(LOAD))?;
+        let file = schema::decode_segment(SegmentId(id.value()), row.value()).ok_or(DAMAGED)?;
+        open.push(upkeep::open_segment(store, budget, file)?);
+    }
+    let segments = Segments::assemble(open, blocks.clone())?;
+    upkeep::remove_orphans(store, &segments)?;
+    let rows = load_rows(tables, &blocks, segments.count())?;
     let mut recent = Recent::default();
     recent.append(rows)?;
-    Ok((blocks, recent))
+    Ok((blocks, segments, recent))
 }
 
 fn load_blocks(tables: &Tables) -> Result<Blocks, Error> {
@@ -203,17 +228,17 @@ fn load_blocks(tables: &Tables) -> Result<Blocks, Error> {
     Ok(blocks)
 }
 
-fn load_rows(tables: &Tables, blocks: &Blocks) -> Result<Vec<Row>, Error> {
-    let count = blocks
-        .tip()
-        .map_or(0, |(height, _)| u64::from(height.0) + 1);
+/// The rows of the blocks above the first `below`, which segments hold.
+fn load_rows(tables: &Tables, blocks: &Blocks, below: u32) -> Result<Vec<Row>, Error> {
+    let count = blocks.tip().map_or(0, |(height, _)| height.0 + 1);
+    let count = count.checked_sub(below).map(u64::from).ok_or(DAMAGED)?;
     let txids = redb::ReadableTableMetadata::len(&tables.txids).map_err(store(LOAD))?;
     if txids != count {
         return Err(DAMAGED);
     }
     let mut rows = Vec::new();
     let stored = tables.delta.range::<u32>(..).map_err(store(LOAD))?;
-    for (expected, stored) in (0..).zip(stored) {
+    for (expected, stored) in (below..).zip(stored) {
         let (height, stored) = stored.map_err(store(LOAD))?;
         let height = Height(height.value());
         let block = blocks.get(height).ok_or(DAMAGED)?;

@@ -52,7 +52,7 @@ impl Recent {
         if rows.is_empty() {
             return Ok(());
         }
-        let mut last = Run::of(rows)?;
+        let mut last = Run::of(rows.into_iter().map(Arc::new).collect())?;
         while let Some(before) = self.runs.pop_if(|run| run.rows.len() < 2 * last.rows.len()) {
             last = before.joined_with(&last);
         }
@@ -73,6 +73,17 @@ impl Recent {
                 break;
             }
         }
+    }
+
+    /// Drops the rows up to `last`.
+    pub(super) fn drop_front(&mut self, last: Height) -> Result<(), Error> {
+        let rows: Vec<Arc<Row>> = self.rows().map(Arc::clone).collect();
+        let kept: Vec<Arc<Row>> = rows.into_iter().filter(|row| row.height > last).collect();
+        self.runs.clear();
+        if !kept.is_empty() {
+            self.runs.push(Arc::new(Run::of(kept)?));
+        }
+        Ok(())
     }
 
     /// Rows from the lowest block up.
@@ -167,7 +178,7 @@ impl FingerprintSource for FingerprintList {
 }
 
 impl Run {
-    fn of(rows: Vec<Row>) -> Result<Self, Error> {
+    fn of(rows: Vec<Arc<Row>>) -> Result<Self, Error> {
         let mut scripts = Vec::new();
         let mut transactions = Vec::new();
         for row in &rows {
@@ -190,7 +201,7 @@ impl Run {
         scripts.sort_unstable();
         transactions.sort_unstable();
         Ok(Self {
-            rows: rows.into_iter().map(Arc::new).collect(),
+            rows,
             scripts,
             transactions,
         })

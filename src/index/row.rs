@@ -92,7 +92,7 @@ pub(super) fn encode(
         codec::put_varint(&mut row, u64::try_from(packed.len()).unwrap_or(u64::MAX));
         row.extend_from_slice(&packed);
     }
-    let checksum = codec::checksum(Table::Delta, height.0, &row);
+    let checksum = codec::checksum(Table::Delta, height.0.into(), &row);
     row.extend_from_slice(&checksum);
     row
 }
@@ -118,7 +118,7 @@ impl Row {
     /// Takes stored bytes; refuses them when the checksum does not fit.
     pub(super) fn parse(height: Height, first: TxNum, stored: &[u8]) -> Result<Self, Error> {
         let (bytes, checksum) = stored.split_last_chunk::<CHECKSUM_BYTES>().ok_or(DAMAGED)?;
-        if codec::checksum(Table::Delta, height.0, bytes) != *checksum {
+        if codec::checksum(Table::Delta, height.0.into(), bytes) != *checksum {
             return Err(DAMAGED);
         }
         let mut reader = Reader::new(bytes);
@@ -364,7 +364,7 @@ mod tests {
 
         #[test]
         fn nonsense_under_a_good_checksum_does_not_panic(mut bytes: Vec<u8>) {
-            let checksum = codec::checksum(Table::Delta, HEIGHT.0, &bytes);
+            let checksum = codec::checksum(Table::Delta, HEIGHT.0.into(), &bytes);
             bytes.extend_from_slice(&checksum);
             if let Ok(row) = Row::parse(HEIGHT, TxNum(0), &bytes) {
                 for (_, place) in row.scripts().flatten() {

@@ -8,10 +8,11 @@ use super::blocks::Block;
 use super::codec::{self, CHECKSUM_BYTES, Reader, Table};
 use super::commitment::Commitment;
 use super::error::{Error, store};
+use super::segment::{Kind, SegmentFile, SegmentId, Shard, Spec};
 use crate::chain::{ChainTip, Height, TxNum};
 
 /// Rises with every change of a table or of a row.
-pub(super) const FORMAT_VERSION: u32 = 1;
+pub(super) const FORMAT_VERSION: u32 = 2;
 
 /// What the file is and how far it goes; see the `META_` names.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -22,6 +23,10 @@ pub(super) const HEADERS: TableDefinition<'_, u32, &[u8; HEADER_ROW_BYTES]> =
 pub(super) const DELTA: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("delta");
 /// Height to all txids of the block, 32 bytes each; the fingerprints in the delta row guard them.
 pub(super) const TXIDS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("txids");
+
+/// Id to [`SegmentFile`], see `encode_segment`: the segments that count. Others are left over from a crash.
+pub(super) const SEGMENTS: TableDefinition<'_, u64, &[u8; SEGMENT_ROW_BYTES]> =
+    TableDefinition::new("segments");
 
 /// [`FORMAT_VERSION`], 4 bytes, big-endian.
 pub(super) const META_FORMAT: &str = "format";
@@ -36,6 +41,8 @@ pub(super) const META_TIP: &str = "tip";
 
 /// Bytes of a [`HeaderRow`].
 pub(super) const HEADER_ROW_BYTES: usize = 80 + 32 + 4 + 4 + 32 + CHECKSUM_BYTES;
+/// Bytes of a row of the manifest.
+pub(super) const SEGMENT_ROW_BYTES: usize = 1 + 4 + 4 + 1 + 1 + 8 + 8 + CHECKSUM_BYTES;
 /// Bytes of a txid.
 pub(super) const TXID_BYTES: usize = 32;
 
@@ -45,6 +52,7 @@ pub(super) struct Tables {
     pub(super) headers: ReadOnlyTable<u32, &'static [u8; HEADER_ROW_BYTES]>,
     pub(super) delta: ReadOnlyTable<u32, &'static [u8]>,
     pub(super) txids: ReadOnlyTable<u32, &'static [u8]>,
+    pub(super) segments: ReadOnlyTable<u64, &'static [u8; SEGMENT_ROW_BYTES]>,
 }
 
 impl Tables {
@@ -57,6 +65,7 @@ impl Tables {
             headers: transaction.open_table(HEADERS).map_err(store(attempt))?,
             delta: transaction.open_table(DELTA).map_err(store(attempt))?,
             txids: transaction.open_table(TXIDS).map_err(store(attempt))?,
+            segments: transaction.open_table(SEGMENTS).map_err(store(attempt))?,
         })
     }
 }
@@ -93,14 +102,14 @@ impl HeaderRow {
         for (byte, value) in body.iter_mut().zip(fields.into_iter().flatten()) {
             *byte = *value;
         }
-        checksum.copy_from_slice(&codec::checksum(Table::Headers, height.0, body));
+        checksum.copy_from_slice(&codec::checksum(Table::Headers, height.0.into(), body));
         row
     }
 
     /// `None` when the checksum does not fit.
     pub(super) fn decode(height: Height, row: &[u8; HEADER_ROW_BYTES]) -> Option<Self> {
         let (body, checksum) = row.split_last_chunk::<CHECKSUM_BYTES>()?;
-        if codec::checksum(Table::Headers, height.0, body) != *checksum {
+        if codec::checksum(Table::Headers, height.0.into(), body) != *checksum {
             return None;
         }
         let mut reader = Reader::new(body);
@@ -112,6 +121,55 @@ impl HeaderRow {
             commitment: Commitment(reader.array()?),
         })
     }
+}
+
+/// Kind (1; see [`Kind::code`]), first and last height (4 each, big-endian), bits and index of the shard (1 each), bytes
+/// of the file (8), entries (8), checksum (4).
+pub(super) fn encode_segment(file: &SegmentFile) -> [u8; SEGMENT_ROW_BYTES] {
+    let mut row = [0; SEGMENT_ROW_BYTES];
+    let (body, checksum) = row.split_at_mut(SEGMENT_ROW_BYTES - CHECKSUM_BYTES);
+    let Spec {
+        kind,
+        heights,
+        shard,
+    } = &file.spec;
+    let fields: [&[u8]; 7] = [
+        &[kind.code()],
+        &heights.start().0.to_be_bytes(),
+        &heights.end().0.to_be_bytes(),
+        &[shard.bits],
+        &[shard.index],
+        &file.bytes.to_be_bytes(),
+        &file.entries.to_be_bytes(),
+    ];
+    for (byte, value) in body.iter_mut().zip(fields.into_iter().flatten()) {
+        *byte = *value;
+    }
+    checksum.copy_from_slice(&codec::checksum(Table::Segments, file.id.0, body));
+    row
+}
+
+/// `None` when the checksum does not fit.
+pub(super) fn decode_segment(id: SegmentId, row: &[u8; SEGMENT_ROW_BYTES]) -> Option<SegmentFile> {
+    let (body, checksum) = row.split_last_chunk::<CHECKSUM_BYTES>()?;
+    if codec::checksum(Table::Segments, id.0, body) != *checksum {
+        return None;
+    }
+    let mut reader = Reader::new(body);
+    let [kind] = reader.array()?;
+    let from = Height(u32::from_be_bytes(reader.array()?));
+    let to = Height(u32::from_be_bytes(reader.array()?));
+    let [bits, index] = reader.array()?;
+    Some(SegmentFile {
+        id,
+        spec: Spec {
+            kind: Kind::from_code(kind)?,
+            heights: from..=to,
+            shard: Shard { bits, index },
+        },
+        bytes: u64::from_be_bytes(reader.array()?),
+        entries: u64::from_be_bytes(reader.array()?),
+    })
 }
 
 pub(super) fn encode_tip(tip: &ChainTip) -> [u8; 36] {

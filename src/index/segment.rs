@@ -9,6 +9,7 @@ pub(super) mod cache;
 pub(super) mod fingerprints;
 mod heavy;
 mod packed;
+#[cfg_attr(not(test), expect(dead_code, reason = "what writes places follows"))]
 pub(super) mod places;
 pub(super) mod scripts;
 pub(super) mod store;
@@ -22,10 +23,6 @@ use std::ops::RangeInclusive;
 use super::error::Error;
 use crate::chain::Height;
 
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "what writes and reads it follows")
-)]
 pub(super) use blobs::Segment;
 
 /// What the blobs of a segment hold.
@@ -69,6 +66,23 @@ pub(super) struct SegmentFile {
     pub(super) bytes: u64,
     /// Scripts, or transactions.
     pub(super) entries: u64,
+}
+
+impl Kind {
+    /// The byte that stands for it in the manifest.
+    pub(super) const fn code(self) -> u8 {
+        match self {
+            Self::Scripts => 1,
+            Self::Fingerprints => 2,
+            Self::Places => 3,
+            Self::Txids => 4,
+        }
+    }
+
+    pub(super) fn from_code(code: u8) -> Option<Self> {
+        let all = [Self::Scripts, Self::Fingerprints, Self::Places, Self::Txids];
+        all.into_iter().find(|kind| kind.code() == code)
+    }
 }
 
 impl SegmentId {

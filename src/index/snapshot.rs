@@ -1,8 +1,9 @@
 //! Reading the index at one moment.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use bitcoin::{BlockHash, OutPoint, Txid};
+use bitcoin::{BlockHash, OutPoint, Transaction, Txid};
 use redb::ReadOnlyTable;
 
 use super::blocks::Blocks;
@@ -14,11 +15,13 @@ use super::layer::{Ambiguity, Funding, Layer as _, ScriptEntry, UNMATCHED, Wante
 use super::merge::{MergedFingerprints, MergedScripts};
 use super::recent::Recent;
 use super::schema::{HEADER_ROW_BYTES, HeaderRow, Tables};
+use super::segments::Segments;
+use super::touch;
 use super::{ConfirmedEntry, ConfirmedUnspent, FundedOutput, ScriptPrefix, TransactionReader};
 use crate::chain::{BlockPosition, ChainTip, Height, ScriptHash, TxNum};
 
 const READ_HEADERS: &str = "read headers from the index";
-const DAMAGED_NUMBERS: Error = Error::Damaged {
+pub(super) const DAMAGED_NUMBERS: Error = Error::Damaged {
     attempt: "find a transaction of the index by its number",
 };
 
@@ -27,7 +30,9 @@ pub struct Snapshot {
     keyed: KeyedHash,
     blocks: Blocks,
     headers: ReadOnlyTable<u32, &'static [u8; HEADER_ROW_BYTES]>,
-    /// The blocks that have a delta row.
+    /// The blocks that have no delta row any more.
+    segments: Arc<Segments>,
+    /// The blocks above them.
     delta: DeltaLayer,
 }
 
@@ -38,12 +43,27 @@ struct Located {
     txid: Txid,
 }
 
+/// An output asked for, and where its answer goes.
+struct WantedOutput<'a> {
+    height: Height,
+    key: (TxNum, u32),
+    txid: Txid,
+    slot: &'a mut Option<FundedOutput>,
+}
+
 impl Snapshot {
-    pub(super) fn new(keyed: KeyedHash, blocks: Blocks, recent: Recent, tables: Tables) -> Self {
+    pub(super) fn new(
+        keyed: KeyedHash,
+        blocks: Blocks,
+        segments: Arc<Segments>,
+        recent: Recent,
+        tables: Tables,
+    ) -> Self {
         Self {
             keyed,
             blocks,
             headers: tables.headers,
+            segments,
             delta: DeltaLayer {
                 recent,
                 txids: tables.txids,
@@ -149,31 +169,44 @@ impl Snapshot {
         };
         let indexes: Vec<u32> = (0..block.transactions).collect();
         let mut txids = Vec::new();
-        self.delta.txids(height, &indexes, &mut txids)?;
+        self.txids_at(height, &indexes, &mut txids)?;
         Ok(Some(txids))
     }
 
-    /// Outputs by outpoint, whether or not spent; `None` for those not in the chain or not indexed.
-    pub fn outputs(&self, outpoints: &[OutPoint]) -> Result<Vec<Option<FundedOutput>>, Error> {
+    /// Outputs by outpoint, whether or not spent; `None` for those not in the chain, not indexed, or in an old
+    /// transaction that `reader` does not give.
+    pub fn outputs(
+        &self,
+        outpoints: &[OutPoint],
+        reader: &dyn TransactionReader,
+    ) -> Result<Vec<Option<FundedOutput>>, Error> {
         let mut found: Vec<Option<FundedOutput>> = outpoints.iter().map(|_| None).collect();
         let mut wanted = Vec::new();
         for (slot, outpoint) in found.iter_mut().zip(outpoints) {
             if let Some((number, position)) = self.number(&outpoint.txid)? {
-                wanted.push((position.height, (number, outpoint.vout), slot));
+                wanted.push(WantedOutput {
+                    height: position.height,
+                    key: (number, outpoint.vout),
+                    txid: outpoint.txid,
+                    slot,
+                });
             }
         }
-        // Sorted so that each block is read once, whatever the number of outputs wanted from it.
-        wanted.sort_unstable_by_key(|(height, key, _)| (*height, *key));
-        for wanted in wanted.chunk_by_mut(|a, b| a.0 == b.0) {
-            let Some(height) = wanted.first().map(|(height, _, _)| *height) else {
+        // Sorted so that each block or transaction is read once, whatever the number of outputs wanted from it.
+        wanted.sort_unstable_by_key(|wanted| (wanted.height, wanted.key));
+        let old = wanted.partition_point(|wanted| wanted.height.0 < self.segments.count());
+        let (old, new) = wanted.split_at_mut(old);
+        self.read_old_outputs(old, reader)?;
+        for wanted in new.chunk_by_mut(|a, b| a.height == b.height) {
+            let Some(height) = wanted.first().map(|wanted| wanted.height) else {
                 continue;
             };
             self.delta.fundings(height, &mut |prefix, funding| {
                 let key = (funding.number, funding.vout);
-                let from = wanted.partition_point(|(_, wanted, _)| *wanted < key);
+                let from = wanted.partition_point(|wanted| wanted.key < key);
                 let same = wanted.iter_mut().skip(from);
-                for (_, _, slot) in same.take_while(|(_, wanted, _)| *wanted == key) {
-                    **slot = Some(FundedOutput {
+                for wanted in same.take_while(|wanted| wanted.key == key) {
+                    *wanted.slot = Some(FundedOutput {
                         prefix,
                         amount: funding.amount,
                     });
@@ -181,6 +214,39 @@ impl Snapshot {
             })?;
         }
         Ok(found)
+    }
+
+    /// Segments do not know outputs that are spent, so whole transactions tell.
+    fn read_old_outputs(
+        &self,
+        wanted: &mut [WantedOutput<'_>],
+        reader: &dyn TransactionReader,
+    ) -> Result<(), Error> {
+        let mut transactions = Vec::new();
+        for same in wanted.chunk_by(|a, b| a.key.0 == b.key.0) {
+            // The genesis coinbase has no output that counts.
+            if let Some(wanted) = same.first().filter(|wanted| wanted.height > Height(0)) {
+                let block = self.blocks.get(wanted.height).ok_or(DAMAGED_NUMBERS)?;
+                transactions.push((wanted.txid, block.hash));
+            }
+        }
+        let transactions: HashMap<Txid, Transaction> = transactions
+            .iter()
+            .zip(read_transactions(reader, &transactions))
+            .filter_map(|((txid, _), transaction)| Some((*txid, transaction?)))
+            .collect();
+        for wanted in wanted {
+            let vout = usize::try_from(wanted.key.1).unwrap_or(usize::MAX);
+            let transaction = transactions.get(&wanted.txid);
+            let output = transaction.and_then(|transaction| transaction.output.get(vout));
+            *wanted.slot = output
+                .filter(|output| touch::is_indexed(&output.script_pubkey))
+                .map(|output| FundedOutput {
+                    prefix: self.prefix(&ScriptHash::of(&output.script_pubkey)),
+                    amount: output.value,
+                });
+        }
+        Ok(())
     }
 
     /// The txid of a transaction number; [`Error::UnknownNumber`] beyond the tip.
@@ -204,13 +270,17 @@ impl Snapshot {
     /// Every script in ascending order.
     pub(super) fn scripts(&self) -> Result<MergedScripts<'_>, Error> {
         let all = Height(0)..=Height(u32::MAX);
-        MergedScripts::new(vec![Box::new(self.delta.recent.walk(all))])
+        let mut sources = self.segments.script_sources()?;
+        sources.push(Box::new(self.delta.recent.walk(all)));
+        MergedScripts::new(sources)
     }
 
     /// The kept part of every fingerprint in ascending order.
     pub(super) fn fingerprints(&self) -> Result<MergedFingerprints<'_>, Error> {
         let all = Height(0)..=Height(u32::MAX);
-        MergedFingerprints::new(vec![Box::new(self.delta.recent.fingerprints(all))])
+        let mut sources = self.segments.fingerprint_sources()?;
+        sources.push(Box::new(self.delta.recent.fingerprints(all)));
+        MergedFingerprints::new(sources)
     }
 
     pub(super) fn header_rows(
@@ -229,14 +299,16 @@ impl Snapshot {
 
     fn entry(&self, prefix: ScriptPrefix, wanted: Wanted) -> Result<ScriptEntry, Error> {
         let mut entry = ScriptEntry::default();
+        self.segments.script(prefix, wanted, &mut entry)?;
         self.delta.script(prefix, wanted, &mut entry)?;
         Ok(entry)
     }
 
     fn number(&self, txid: &Txid) -> Result<Option<(TxNum, BlockPosition)>, Error> {
         let mut candidates = Vec::new();
-        self.delta
-            .candidates(self.keyed.fingerprint(txid), &mut candidates)?;
+        let fingerprint = self.keyed.fingerprint(txid);
+        self.segments.candidates(fingerprint, &mut candidates)?;
+        self.delta.candidates(fingerprint, &mut candidates)?;
         for number in candidates.into_iter().rev() {
             let position = self.blocks.position(number).ok_or(DAMAGED_NUMBERS)?;
             if self.txid_at(position)? == *txid {
@@ -248,9 +320,21 @@ impl Snapshot {
 
     fn txid_at(&self, position: BlockPosition) -> Result<Txid, Error> {
         let mut txids = Vec::with_capacity(1);
-        self.delta
-            .txids(position.height, &[position.index], &mut txids)?;
+        self.txids_at(position.height, &[position.index], &mut txids)?;
         txids.pop().ok_or(DAMAGED_NUMBERS)
+    }
+
+    fn txids_at(
+        &self,
+        height: Height,
+        indexes: &[u32],
+        found: &mut Vec<Txid>,
+    ) -> Result<(), Error> {
+        if height.0 < self.segments.count() {
+            self.segments.txids(height, indexes, found)
+        } else {
+            self.delta.txids(height, indexes, found)
+        }
     }
 
     /// Txids and places of ascending numbers. Of a coinbase that was mined twice (BIP 30) only the later is told:
@@ -264,7 +348,7 @@ impl Snapshot {
         for block in positions.chunk_by(|a, b| a.height == b.height) {
             if let Some(height) = block.first().map(|position| position.height) {
                 let indexes: Vec<u32> = block.iter().map(|position| position.index).collect();
-                self.delta.txids(height, &indexes, &mut txids)?;
+                self.txids_at(height, &indexes, &mut txids)?;
             }
         }
         let mut located = Vec::with_capacity(numbers.len());
@@ -295,9 +379,9 @@ impl Snapshot {
             let position = position.ok_or(DAMAGED_NUMBERS)?;
             let block = self.blocks.get(position.height).ok_or(DAMAGED_NUMBERS)?;
             let txid = self.txid_at(position)?;
-            let transaction = reader
-                .transaction(&txid, &block.hash)
-                .filter(|transaction| transaction.compute_txid() == txid)
+            let transaction = read_transactions(reader, &[(txid, block.hash)])
+                .pop()
+                .flatten()
                 .ok_or(Error::TransactionUnavailable)?;
             spent.extend(transaction.input.iter().map(|input| input.previous_output));
         }
@@ -314,6 +398,24 @@ impl Snapshot {
             Err(UNMATCHED)
         }
     }
+}
+
+/// What the reader gives, as far as it is what was asked for.
+fn read_transactions(
+    reader: &dyn TransactionReader,
+    wanted: &[(Txid, BlockHash)],
+) -> Vec<Option<Transaction>> {
+    let mut transactions = reader.transactions(wanted);
+    transactions.resize(wanted.len(), None);
+    for ((txid, _), transaction) in wanted.iter().zip(&mut transactions) {
+        if transaction
+            .as_ref()
+            .is_some_and(|found| found.compute_txid() != *txid)
+        {
+            *transaction = None;
+        }
+    }
+    transactions
 }
 
 fn decode_header(height: Height, row: &[u8; HEADER_ROW_BYTES]) -> Result<HeaderRow, Error> {

@@ -2,15 +2,19 @@
 
 mod chain;
 mod faults;
+mod layout;
 mod model;
 mod power;
 mod special;
+
+use std::sync::Arc;
 
 use bitcoin::{BlockHash, Transaction, Txid};
 use redb::Database;
 use redb::backends::InMemoryBackend;
 
-use super::{Error, Index, Keys, Options, TransactionReader, open};
+use super::segment::tests::Memory;
+use super::{Error, Index, Keys, Options, Shape, TransactionReader, open};
 use crate::chain::Network;
 
 static_assertions::assert_impl_all!(super::Snapshot: Send, Sync);
@@ -22,24 +26,29 @@ fn options(tag_bits: u32) -> Options {
     Options {
         keys: Some(Keys::from_bytes(&[42; Keys::BYTES])),
         tag_bits,
+        shape: Shape::default(),
     }
 }
 
 fn in_memory(tag_bits: u32) -> Index {
+    in_memory_with(&options(tag_bits))
+}
+
+fn in_memory_with(options: &Options) -> Index {
     let database = Database::builder()
         .create_with_backend(InMemoryBackend::new())
         .unwrap();
-    let options = options(tag_bits);
-    open::initialise(&database, Network::Regtest, &options).unwrap();
-    Index::from_database(database, None, Network::Regtest, &options).unwrap()
+    open::initialise(&database, Network::Regtest, options).unwrap();
+    let store = Arc::new(Memory::default());
+    Index::from_database(database, store, None, Network::Regtest, options).unwrap()
 }
 
 /// Gives nothing.
 struct NoTransactions;
 
 impl TransactionReader for NoTransactions {
-    fn transaction(&self, _txid: &Txid, _block: &BlockHash) -> Option<Transaction> {
-        None
+    fn transactions(&self, _wanted: &[(Txid, BlockHash)]) -> Vec<Option<Transaction>> {
+        Vec::new()
     }
 }
 

@@ -96,6 +96,6 @@ fn add_spendings(
 }
 
 /// Outputs that begin with OP_RETURN can never be spent, and nobody's balance holds them.
-fn is_indexed(script: &Script) -> bool {
+pub(super) fn is_indexed(script: &Script) -> bool {
     !script.is_op_return()
 }

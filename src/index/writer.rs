@@ -12,12 +12,19 @@ use super::keys::KeyedHash;
 use super::recent::Recent;
 use super::row::{self, Row};
 use super::schema::{self, HeaderRow};
+use super::segment::{SegmentFile, SegmentId};
 use super::snapshot::Snapshot;
 use super::touch;
 use crate::chain::{ChainTip, ConnectedBlock, Height, Network, TxNum};
-use crate::limits;
 
 const WRITE: &str = "write the index";
+
+/// Segments that begin to count, and segments that no longer do.
+#[derive(Default)]
+pub(super) struct Manifest {
+    pub(super) added: Vec<SegmentFile>,
+    pub(super) removed: Vec<SegmentId>,
+}
 
 /// What an update is going to do.
 pub(super) struct Plan {
@@ -58,12 +65,12 @@ pub(super) fn plan(
     let mut blocks = Vec::with_capacity(connect.len());
     for connected in connect {
         let height = match below {
-            Some(below) => below.height.next().ok_or(Error::TooLong)?,
+            Some(below) => below.height.next().ok_or(Error::Block {
+                height: below.height,
+                fault: BlockFault::TooLarge,
+            })?,
             None => Height(0),
         };
-        if height.0 >= limits::TIP_ONLY_BLOCKS_MAX {
-            return Err(Error::TooLong);
-        }
         let block = new_block(network, keyed, height, below, connected)
             .map_err(|fault| Error::Block { height, fault })?;
         let end = block.header.block().end();
@@ -93,7 +100,10 @@ fn below(current: &Snapshot, height: Height) -> Result<Below, Error> {
         hash: row.hash,
         height,
         commitment: row.commitment,
-        next: row.block().end().ok_or(Error::TooLong)?,
+        next: row.block().end().ok_or(Error::Block {
+            height,
+            fault: BlockFault::TooLarge,
+        })?,
     })
 }
 
@@ -182,8 +192,8 @@ impl Plan {
         Ok((blocks, recent, touched))
     }
 
-    /// Writes it in one transaction.
-    pub(super) fn commit(&self, database: &Database) -> Result<(), Error> {
+    /// Writes it in one transaction, in which also the dropped segments cease to count.
+    pub(super) fn commit(&self, database: &Database, dropped: &[SegmentId]) -> Result<(), Error> {
         let transaction = begin(database)?;
         {
             let mut headers = transaction
@@ -195,6 +205,12 @@ impl Plan {
             let mut txids = transaction
                 .open_table(schema::TXIDS)
                 .map_err(store(WRITE))?;
+            let mut segments = transaction
+                .open_table(schema::SEGMENTS)
+                .map_err(store(WRITE))?;
+            for id in dropped {
+                segments.remove(id.0).map_err(store(WRITE))?;
+            }
             drop_above(&mut headers, self.keep)?;
             drop_above(&mut delta, self.keep)?;
             drop_above(&mut txids, self.keep)?;
@@ -219,6 +235,37 @@ impl Plan {
         }
         transaction.commit().map_err(store(WRITE))
     }
+}
+
+/// Changes which segments count; with the first segments of some blocks, up to `flushed`, their delta rows go.
+pub(super) fn commit_manifest(
+    database: &Database,
+    manifest: &Manifest,
+    flushed: Option<Height>,
+) -> Result<(), Error> {
+    let transaction = begin(database)?;
+    {
+        let mut segments = transaction
+            .open_table(schema::SEGMENTS)
+            .map_err(store(WRITE))?;
+        for file in &manifest.added {
+            segments
+                .insert(file.id.0, &schema::encode_segment(file))
+                .map_err(store(WRITE))?;
+        }
+        for id in &manifest.removed {
+            segments.remove(id.0).map_err(store(WRITE))?;
+        }
+        if let Some(last) = flushed {
+            for table in [schema::DELTA, schema::TXIDS] {
+                let mut table = transaction.open_table(table).map_err(store(WRITE))?;
+                table
+                    .retain_in(..=last.0, |_, _| false)
+                    .map_err(store(WRITE))?;
+            }
+        }
+    }
+    transaction.commit().map_err(store(WRITE))
 }
 
 /// A transaction that is on the disk when it is committed, and that leaves a file which opens at once after a crash.

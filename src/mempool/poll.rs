@@ -1,13 +1,14 @@
 //! From the node's mempool to the next [`Mempool`].
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
-use bitcoin::{Amount, OutPoint, Transaction, Txid};
+use bitcoin::{Amount, BlockHash, OutPoint, Transaction, Txid};
 
 use super::{Funding, Mempool, Spending, UnconfirmedTransaction};
 use crate::chain::ScriptHash;
 use crate::error::ErrorKind;
-use crate::index::{self, FundedOutput, ScriptPrefix, Snapshot};
+use crate::index::{self, FundedOutput, ScriptPrefix, Snapshot, TransactionReader};
 use crate::limits;
 use crate::node::{self, Node};
 
@@ -39,6 +40,11 @@ pub(crate) trait MempoolSource {
     /// Transactions; `None` for those that have left the mempool.
     fn mempool_transactions(&self, txids: &[Txid])
     -> Result<Vec<Option<Transaction>>, node::Error>;
+    /// Transactions in blocks of the chain; `None` for those that the node does not find there.
+    fn block_transactions(
+        &self,
+        wanted: &[(Txid, BlockHash)],
+    ) -> Result<Vec<Option<Transaction>>, node::Error>;
 }
 
 impl MempoolSource for Node {
@@ -52,14 +58,26 @@ impl MempoolSource for Node {
     ) -> Result<Vec<Option<Transaction>>, node::Error> {
         Self::mempool_transactions(self, txids)
     }
+
+    fn block_transactions(
+        &self,
+        wanted: &[(Txid, BlockHash)],
+    ) -> Result<Vec<Option<Transaction>>, node::Error> {
+        Self::block_transactions(self, wanted)
+    }
 }
 
 /// Where confirmed outputs are looked up.
 pub(crate) trait OutputSource {
     /// The key of a script in this installation.
     fn prefix(&self, script_hash: &ScriptHash) -> ScriptPrefix;
-    /// Outputs by outpoint; `None` for those not in the chain.
-    fn outputs(&self, outpoints: &[OutPoint]) -> Result<Vec<Option<FundedOutput>>, index::Error>;
+    /// Outputs by outpoint; `None` for those not in the chain, or in a transaction that `reader` was asked for and did
+    /// not give.
+    fn outputs(
+        &self,
+        outpoints: &[OutPoint],
+        reader: &dyn TransactionReader,
+    ) -> Result<Vec<Option<FundedOutput>>, index::Error>;
 }
 
 impl OutputSource for Snapshot {
@@ -67,8 +85,12 @@ impl OutputSource for Snapshot {
         Self::prefix(self, script_hash)
     }
 
-    fn outputs(&self, outpoints: &[OutPoint]) -> Result<Vec<Option<FundedOutput>>, index::Error> {
-        Self::outputs(self, outpoints)
+    fn outputs(
+        &self,
+        outpoints: &[OutPoint],
+        reader: &dyn TransactionReader,
+    ) -> Result<Vec<Option<FundedOutput>>, index::Error> {
+        Self::outputs(self, outpoints, reader)
     }
 }
 
@@ -123,7 +145,14 @@ impl Poller {
         for part in wanted.chunks(limits::MEMPOOL_BATCH_MAX) {
             let fetched = source.mempool_transactions(part).map_err(Error::Node)?;
             pending.extend(fetched.into_iter().flatten().map(Pending::of));
-            take_in(&mut pending, outputs, &mut mempool, &mut changed)?;
+            let reader = BySource {
+                source,
+                failure: Cell::new(None),
+            };
+            take_in(&mut pending, outputs, &reader, &mut mempool, &mut changed)?;
+            if let Some(failure) = reader.failure.take() {
+                return Err(Error::Node(failure));
+            }
             // What is dropped here is fetched again in the next round.
             pending.truncate(limits::MEMPOOL_BATCH_MAX);
         }
@@ -138,6 +167,24 @@ impl Poller {
             changed,
             more,
         })
+    }
+}
+
+/// Reads transactions of the chain from the node, for an index that has no bytes of them.
+struct BySource<'a> {
+    source: &'a dyn MempoolSource,
+    /// Why it could not.
+    failure: Cell<Option<node::Error>>,
+}
+
+impl TransactionReader for BySource<'_> {
+    fn transactions(&self, wanted: &[(Txid, BlockHash)]) -> Vec<Option<Transaction>> {
+        self.source
+            .block_transactions(wanted)
+            .unwrap_or_else(|failure| {
+                self.failure.set(Some(failure));
+                Vec::new()
+            })
     }
 }
 
@@ -206,6 +253,7 @@ impl Pending {
 fn take_in(
     pending: &mut Vec<Pending>,
     outputs: &dyn OutputSource,
+    reader: &dyn TransactionReader,
     mempool: &mut Mempool,
     changed: &mut Vec<ScriptPrefix>,
 ) -> Result<(), Error> {
@@ -215,7 +263,7 @@ fn take_in(
         .map(|input| input.previous_output)
         .filter(|outpoint| mempool.output(outpoint).is_none())
         .collect();
-    let found = outputs.outputs(&outpoints).map_err(Error::Index)?;
+    let found = outputs.outputs(&outpoints, reader).map_err(Error::Index)?;
     let confirmed: HashMap<_, _> = outpoints
         .into_iter()
         .zip(found)

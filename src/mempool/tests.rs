@@ -5,13 +5,14 @@ use std::collections::HashMap;
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::{
-    Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, absolute, transaction,
+    Amount, BlockHash, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, absolute,
+    transaction,
 };
 
 use super::poll::OutputSource;
 use super::{Mempool, MempoolSource, Poller, UnconfirmedEntry};
 use crate::chain::{EntryHeight, ScriptHash};
-use crate::index::{self, FundedOutput, ScriptPrefix};
+use crate::index::{self, FundedOutput, ScriptPrefix, TransactionReader};
 use crate::limits;
 use crate::node;
 
@@ -43,6 +44,13 @@ impl MempoolSource for World {
             .map(|txid| mempool.get(txid).cloned())
             .collect())
     }
+
+    fn block_transactions(
+        &self,
+        wanted: &[(Txid, BlockHash)],
+    ) -> Result<Vec<Option<Transaction>>, node::Error> {
+        Ok(wanted.iter().map(|_| None).collect())
+    }
 }
 
 impl OutputSource for World {
@@ -52,7 +60,11 @@ impl OutputSource for World {
         ))
     }
 
-    fn outputs(&self, outpoints: &[OutPoint]) -> Result<Vec<Option<FundedOutput>>, index::Error> {
+    fn outputs(
+        &self,
+        outpoints: &[OutPoint],
+        _reader: &dyn TransactionReader,
+    ) -> Result<Vec<Option<FundedOutput>>, index::Error> {
         let confirmed = self.confirmed.borrow();
         Ok(outpoints
             .iter()

@@ -104,8 +104,11 @@ pub(super) fn unspent(
 struct ByNode<'a>(&'a dyn NodeReader);
 
 impl TransactionReader for ByNode<'_> {
-    fn transaction(&self, txid: &Txid, block: &BlockHash) -> Option<Transaction> {
-        let bytes = self.0.raw_transaction(txid, Some(block)).ok()??;
-        encode::deserialize(&bytes).ok()
+    fn transactions(&self, wanted: &[(Txid, BlockHash)]) -> Vec<Option<Transaction>> {
+        let read = |(txid, block): &(Txid, BlockHash)| {
+            let bytes = self.0.raw_transaction(txid, Some(block)).ok()??;
+            encode::deserialize(&bytes).ok()
+        };
+        wanted.iter().map(read).collect()
     }
 }

@@ -13,7 +13,7 @@ use super::plan::{self, Plan};
 use super::progress::{NodeState, ProgressWriter};
 use super::{ChainSource, Error, Publish, pace};
 use crate::chain::{ConnectedBlock, Height};
-use crate::index::{self, Index, ScriptPrefix, Snapshot};
+use crate::index::{Index, ScriptPrefix, Snapshot, Touched};
 use crate::limits;
 use crate::mempool::{Mempool, Poller};
 use crate::node::{ChainState, Trouble};
@@ -86,9 +86,6 @@ impl Writer {
         }
         .map_err(Error::Node)?;
         self.acquainted = true;
-        if node.headers.0 >= limits::TIP_ONLY_BLOCKS_MAX {
-            return Err(Error::Index(index::Error::TooLong));
-        }
         let snapshot = self.index.snapshot();
         self.progress.blocks(blocks(&snapshot), count(node.headers));
         match plan::plan(&snapshot, &*self.source, &node)? {
@@ -106,7 +103,9 @@ impl Writer {
             self.publish_catching_up(&node);
             return Ok(Next::Pause(limits::MEMPOOL_INTERVAL_MAX));
         }
-        self.mempool_round(&snapshot)
+        // A merge replaces files that the published snapshot still holds open.
+        let renewed = self.index.tend().map_err(Error::Index)?;
+        self.mempool_round(&self.index.snapshot(), renewed)
     }
 
     /// To be called when a step failed: what it knew of the node is void.
@@ -119,6 +118,8 @@ impl Writer {
     /// Commits the next blocks of the node's chain above `keep`.
     fn advance(&mut self, keep: Option<Height>, node: &ChainState) -> Result<Next, Error> {
         let again = Next::Pause(limits::MEMPOOL_INTERVAL_MIN);
+        // A deep reorg costs some blocks below the fork too, which come again from the node.
+        let keep = self.index.keepable(keep);
         let first = keep.map_or(0, count);
         let last = first
             .saturating_add(limits::COMMIT_BLOCKS_MAX - 1)
@@ -154,8 +155,10 @@ impl Writer {
 
     fn connect(&mut self, keep: Option<Height>, connect: &[ConnectedBlock]) -> Result<(), Error> {
         let before = blocks(&self.index.snapshot());
-        let changed = self.index.update(keep, connect).map_err(Error::Index)?;
-        self.unpublished.add(changed);
+        match self.index.update(keep, connect).map_err(Error::Index)? {
+            Touched::Scripts(scripts) => self.unpublished.add(scripts),
+            Touched::Everything => self.unpublished = Unpublished::Everything,
+        }
         let depth = before.saturating_sub(keep.map_or(0, count));
         if depth > 0 {
             tracing::info!(
@@ -166,7 +169,7 @@ impl Writer {
         Ok(())
     }
 
-    fn mempool_round(&mut self, snapshot: &Arc<Snapshot>) -> Result<Next, Error> {
+    fn mempool_round(&mut self, snapshot: &Arc<Snapshot>, renewed: bool) -> Result<Next, Error> {
         let begun = Instant::now();
         let round = self
             .poller
@@ -180,7 +183,8 @@ impl Writer {
         let spent = begun.elapsed();
         self.unpublished.add(round.changed);
         self.progress.node(NodeState::Followed);
-        if self.published.readiness != Readiness::Ready || !self.unpublished.is_empty() {
+        let is_new = renewed || !self.unpublished.is_empty();
+        if self.published.readiness != Readiness::Ready || is_new {
             let mempool = Arc::new(round.mempool);
             self.publish(Arc::clone(snapshot), mempool, Readiness::Ready);
         }

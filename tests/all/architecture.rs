@@ -119,7 +119,7 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("qrcode", &["cli"]),
     ("rand", &["broadcast"]),
     ("redb", &["index"]),
-    ("rustix", &["hardening", "installation"]),
+    ("rustix", &["hardening", "index", "installation"]),
     ("serde_json", &["electrum", "node", "session", "status"]),
     ("siphasher", &["index"]),
     (

@@ -12,7 +12,7 @@ use bitcoin::{
     TxMerkleNode, TxOut, Txid, Witness, consensus, transaction,
 };
 use claustrum::chain::{ConnectedBlock, Height, Network, ScriptHash, SpentOutput};
-use claustrum::index::Index;
+use claustrum::index::{Index, Touched};
 use claustrum::mempool::Mempool;
 use claustrum::query::{
     Changes, FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent, Readiness, View,
@@ -108,7 +108,9 @@ impl Fixture {
         self.tip = block.block_hash();
         let keep = Some(Height(self.height - 1));
         let block = ConnectedBlock { block, spent };
-        let scripts = self.index.update(keep, &[block]).unwrap();
+        let Touched::Scripts(scripts) = self.index.update(keep, &[block]).unwrap() else {
+            panic!("a block more touches few scripts");
+        };
         self.publish(Readiness::Ready, Changes { scripts });
         txids
     }

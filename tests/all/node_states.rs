@@ -8,9 +8,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
-use bitcoin::block::Version;
-use bitcoin::consensus::encode::serialize_hex;
-use bitcoin::constants::genesis_block;
 use claustrum::limits;
 use rig::node::{Node, Options};
 use rig::server::Loopback;
@@ -221,31 +218,4 @@ fn a_node_that_is_starting_is_waited_for() -> Result<()> {
             .map_err(|_panic| anyhow!("restarting panicked"))??;
         wait_until_ready(&server, 110)
     })
-}
-
-#[test]
-fn a_chain_beyond_the_limit_is_refused_with_a_sentence() -> Result<()> {
-    // Otherwise it looks at all headers after each.
-    let extra = vec!["-checkblockindex=0".to_owned()];
-    let node = Node::start(&Options {
-        extra,
-        ..Default::default()
-    })?;
-    let mut header = genesis_block(bitcoin::Network::Regtest).header;
-    let version = Version::from_consensus(0x2000_0000);
-    let mut headers = Vec::new();
-    // Headers suffice to know how long a chain is.
-    for _ in 0..limits::TIP_ONLY_BLOCKS_MAX {
-        header.prev_blockhash = header.block_hash();
-        header.version = version;
-        header.time += 1;
-        while header.validate_pow(header.target()).is_err() {
-            header.nonce = header.nonce.wrapping_add(1);
-        }
-        headers.push(json!([serialize_hex(&header)]));
-    }
-    for part in headers.chunks(2_000) {
-        node.rpc_batch("submitheader", part)?;
-    }
-    assert_ends(&node, &[], &["20000 blocks", "--network"])
 }

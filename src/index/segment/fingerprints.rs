@@ -15,6 +15,7 @@ use crate::chain::{Height, TxNum};
 use crate::index::codec::{self, Reader};
 use crate::index::error::Error;
 use crate::index::keys::TxFingerprint;
+use crate::index::merge::FingerprintSource;
 use crate::limits;
 
 /// Bits at the end of a fingerprint that are not stored.
@@ -166,8 +167,21 @@ impl<'a> FingerprintWalk<'a> {
         })
     }
 
-    /// The next one; `None` after the last.
-    pub(in crate::index) fn next(&mut self) -> Result<Option<(TxFingerprint, TxNum)>, Error> {
+    fn load(&mut self) -> Result<bool, Error> {
+        let buffer = &mut self.blob;
+        buffer.clear();
+        let key = self.walk.next(|key, blob| {
+            buffer.extend_from_slice(blob);
+            Ok(key)
+        })?;
+        self.at = 0;
+        self.fingerprint = key.map_or(0, |key| key.first);
+        Ok(key.is_some())
+    }
+}
+
+impl FingerprintSource for FingerprintWalk<'_> {
+    fn next(&mut self) -> Result<Option<(TxFingerprint, TxNum)>, Error> {
         loop {
             if self.at == self.blob.len() {
                 if self.load()? {
@@ -183,17 +197,5 @@ impl<'a> FingerprintWalk<'a> {
                 return Ok(Some((TxFingerprint(self.fingerprint), number)));
             }
         }
-    }
-
-    fn load(&mut self) -> Result<bool, Error> {
-        let buffer = &mut self.blob;
-        buffer.clear();
-        let key = self.walk.next(|key, blob| {
-            buffer.extend_from_slice(blob);
-            Ok(key)
-        })?;
-        self.at = 0;
-        self.fingerprint = key.map_or(0, |key| key.first);
-        Ok(key.is_some())
     }
 }

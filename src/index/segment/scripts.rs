@@ -11,6 +11,7 @@ use crate::index::blocks::Blocks;
 use crate::index::codec::{self, Reader};
 use crate::index::error::Error;
 use crate::index::layer::{ScriptEntry, Wanted};
+use crate::index::merge::ScriptSource;
 use crate::limits;
 
 /// What an entry must not be.
@@ -184,35 +185,6 @@ impl<'a> ScriptWalk<'a> {
         Ok(walk)
     }
 
-    /// Adds the next script to an entry; `None` after the last.
-    pub(in crate::index) fn next(
-        &mut self,
-        entry: &mut ScriptEntry,
-    ) -> Result<Option<ScriptPrefix>, Error> {
-        while let Some(key) = self.key {
-            let before = (
-                entry.touches.len(),
-                entry.fundings.len(),
-                entry.spendings.len(),
-            );
-            let prefix = if key.part > 0 {
-                self.next_heavy(key.first, entry)?
-            } else if self.at == self.blob.len() {
-                self.load()?;
-                continue;
-            } else {
-                self.next_packed(entry).ok_or(DAMAGED)?
-            };
-            if self.prefixes.contains(&prefix) {
-                return Ok(Some(ScriptPrefix(prefix)));
-            }
-            entry.touches.truncate(before.0);
-            entry.fundings.truncate(before.1);
-            entry.spendings.truncate(before.2);
-        }
-        Ok(None)
-    }
-
     fn next_packed(&mut self, entry: &mut ScriptEntry) -> Option<u64> {
         let mut reader = Reader::new(self.blob.get(self.at..)?);
         self.prefix = self.prefix.checked_add(reader.wide(packed::GAP)?)?;
@@ -239,5 +211,32 @@ impl<'a> ScriptWalk<'a> {
         self.at = 0;
         self.prefix = self.key.map_or(0, |key| key.first);
         Ok(())
+    }
+}
+
+impl ScriptSource for ScriptWalk<'_> {
+    fn next(&mut self, entry: &mut ScriptEntry) -> Result<Option<ScriptPrefix>, Error> {
+        while let Some(key) = self.key {
+            let before = (
+                entry.touches.len(),
+                entry.fundings.len(),
+                entry.spendings.len(),
+            );
+            let prefix = if key.part > 0 {
+                self.next_heavy(key.first, entry)?
+            } else if self.at == self.blob.len() {
+                self.load()?;
+                continue;
+            } else {
+                self.next_packed(entry).ok_or(DAMAGED)?
+            };
+            if self.prefixes.contains(&prefix) {
+                return Ok(Some(ScriptPrefix(prefix)));
+            }
+            entry.touches.truncate(before.0);
+            entry.fundings.truncate(before.1);
+            entry.spendings.truncate(before.2);
+        }
+        Ok(None)
     }
 }

@@ -25,6 +25,7 @@ use crate::index::blocks::{Block, Blocks};
 use crate::index::error::Error;
 use crate::index::keys::{OutPointTag, TxFingerprint};
 use crate::index::layer::{Funding, ScriptEntry, Spending, Wanted};
+use crate::index::merge::{FingerprintSource as _, ScriptSource as _};
 
 const HEIGHTS: RangeInclusive<Height> = Height(0)..=Height(9_999);
 /// Transactions in each block of these tests.

@@ -104,3 +104,15 @@ pub(in crate::index) fn find(
     }
     Ok(())
 }
+
+/// Visits all txids in their order, some at a time; `first` is the number of the first.
+pub(in crate::index) fn each(
+    segment: &Segment,
+    first: TxNum,
+    mut visit: impl FnMut(&[[u8; TXID_BYTES]]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let key = |first| BlobKey { first, part: 0 };
+    let mut walk = segment.walk(key(u64::from(first.0))..=key(u64::MAX))?;
+    while let Some(()) = walk.next(|_, blob| visit(blob.as_chunks().0))? {}
+    Ok(())
+}

@@ -208,16 +208,19 @@ impl Chain {
 }
 
 impl TransactionReader for Chain {
-    fn transaction(&self, txid: &Txid, block: &BlockHash) -> Option<Transaction> {
-        let connected = self
-            .blocks
-            .iter()
-            .find(|connected| connected.block.block_hash() == *block)?;
-        let transactions = &connected.block.txdata;
-        transactions
-            .iter()
-            .find(|transaction| transaction.compute_txid() == *txid)
-            .cloned()
+    fn transactions(&self, wanted: &[(Txid, BlockHash)]) -> Vec<Option<Transaction>> {
+        let find = |(txid, block): &(Txid, BlockHash)| {
+            let connected = self
+                .blocks
+                .iter()
+                .find(|connected| connected.block.block_hash() == *block)?;
+            let transactions = &connected.block.txdata;
+            transactions
+                .iter()
+                .find(|transaction| transaction.compute_txid() == *txid)
+                .cloned()
+        };
+        wanted.iter().map(find).collect()
     }
 }
 

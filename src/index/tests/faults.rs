@@ -92,7 +92,7 @@ fn another_format_names_the_remedy() {
     assert_eq!(error.kind(), ErrorKind::Corruption);
     let text = report(&error);
     assert!(
-        text.contains("its format is 9 and this version reads 1; delete"),
+        text.contains("its format is 9 and this version reads 2; delete"),
         "{text}"
     );
 }

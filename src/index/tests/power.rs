@@ -8,6 +8,7 @@ use redb::{Database, StorageBackend};
 use super::chain::{Chain, Payment};
 use super::{error_of, in_memory, options};
 use crate::chain::{ConnectedBlock, Height, Network};
+use crate::index::segment::tests::Memory;
 use crate::index::{Digests, Error, Index, open};
 
 const SECTOR: usize = 512;
@@ -169,7 +170,13 @@ fn open_disk(disk: &Disk) -> Result<Index, Error> {
     let database = Database::builder()
         .create_with_backend(disk.clone())
         .map_err(crate::index::error::store(attempt))?;
-    Index::from_database(database, None, Network::Regtest, &options(32))
+    Index::from_database(
+        database,
+        Arc::new(Memory::default()),
+        None,
+        Network::Regtest,
+        &options(32),
+    )
 }
 
 /// An empty index on a disk.

@@ -8,26 +8,26 @@ use super::chain::{self, Chain, Payment};
 use super::model::{assert_chain_equal, assert_scripts_equal};
 use super::{NoTransactions, error_of, in_memory};
 use crate::chain::{BlockPosition, ConnectedBlock, Height, ScriptHash};
-use crate::error::{ErrorKind, report};
+use crate::error::ErrorKind;
 use crate::index::{BlockFault, Error, Index, TransactionReader};
-use crate::limits;
 
 /// Counts what is asked of a chain.
-struct Counting<'a>(&'a Chain, Cell<u32>);
+struct Counting<'a>(&'a Chain, Cell<usize>);
 
 impl TransactionReader for Counting<'_> {
-    fn transaction(&self, txid: &Txid, block: &BlockHash) -> Option<Transaction> {
-        self.1.set(self.1.get() + 1);
-        self.0.transaction(txid, block)
+    fn transactions(&self, wanted: &[(Txid, BlockHash)]) -> Vec<Option<Transaction>> {
+        self.1.set(self.1.get() + wanted.len());
+        self.0.transactions(wanted)
     }
 }
 
-/// Gives another transaction than the one asked for.
+/// Gives other transactions than those asked for.
 struct Lying<'a>(&'a Chain);
 
 impl TransactionReader for Lying<'_> {
-    fn transaction(&self, _txid: &Txid, _block: &BlockHash) -> Option<Transaction> {
-        Some(self.0.blocks[0].block.txdata[0].clone())
+    fn transactions(&self, wanted: &[(Txid, BlockHash)]) -> Vec<Option<Transaction>> {
+        let other = self.0.blocks[0].block.txdata[0].clone();
+        wanted.iter().map(|_| Some(other.clone())).collect()
     }
 }
 
@@ -204,35 +204,4 @@ fn a_height_above_the_tip_cannot_be_kept() {
     let error = error_of(index.update(Some(Height(0)), &[]));
     assert!(matches!(error, Error::KeepAboveTip(Height(0))));
     assert_eq!(error.kind(), ErrorKind::Bug);
-}
-
-#[test]
-fn a_chain_that_is_too_long_is_refused_with_a_sentence() {
-    let mut blocks = Chain::new().blocks;
-    for salt in 1..=limits::TIP_ONLY_BLOCKS_MAX {
-        let below = blocks.last().unwrap().block.block_hash();
-        blocks.push(ConnectedBlock {
-            block: chain::solved(below, vec![chain::coinbase(salt)]),
-            spent: Vec::new(),
-        });
-    }
-    let (last, below) = blocks.split_last().unwrap();
-    let mut index = in_memory(32);
-    let errors = [error_of(index.update(None, &blocks)), {
-        index.update(None, below).unwrap();
-        let keep = index.snapshot().tip().map(|tip| tip.height);
-        error_of(index.update(keep, std::slice::from_ref(last)))
-    }];
-    for error in errors {
-        assert_eq!(error.kind(), ErrorKind::Operator);
-        assert_eq!(
-            report(&error),
-            "index more than 20000 blocks: this version keeps every block in memory and serves \
-             short chains only; use --network regtest or a young test network"
-        );
-    }
-    assert_eq!(
-        index.snapshot().tip().unwrap().height.0 + 1,
-        limits::TIP_ONLY_BLOCKS_MAX
-    );
 }

@@ -270,4 +270,18 @@ impl MempoolSource for FakeNode {
         };
         Ok(txids.iter().map(find).collect())
     }
+
+    fn block_transactions(
+        &self,
+        wanted: &[(Txid, BlockHash)],
+    ) -> Result<Vec<Option<Transaction>>, node::Error> {
+        let state = self.answering()?;
+        let find = |(txid, hash): &(Txid, BlockHash)| {
+            let mut transactions = state.blocks.get(hash)?.block.txdata.iter();
+            transactions
+                .find(|transaction| transaction.compute_txid() == *txid)
+                .cloned()
+        };
+        Ok(wanted.iter().map(find).collect())
+    }
 }

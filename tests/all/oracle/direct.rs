@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use claustrum::chain::{Network, ScriptHash};
-use claustrum::index::{Digests, Index, Keys, Options};
+use claustrum::index::{Digests, Index, Keys, Options, Shape};
 use claustrum::node::{Node, NodeAuth, NodeSettings};
 use claustrum::query::{self, Answer, Query, Readiness, View};
 use claustrum::sync::Follower;
@@ -23,6 +23,14 @@ const OPTIONS: Options = Options {
         txid: [3; 16],
     }),
     tag_bits: 4,
+    shape: Shape {
+        delta_blocks: 7,
+        segment_blocks: 3,
+        ratio: 2,
+        levels: 2,
+        shard_bits: 2,
+        merges_at_once: false,
+    },
 };
 const READY: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);

@@ -1,0 +1,281 @@
+//! Small segments become larger ones, in a thread of its own that leaves the machine to others.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::blocks::Blocks;
+use super::error::Error;
+use super::layer::ScriptEntry;
+use super::merge::{FingerprintSource, MergedFingerprints, MergedScripts, ScriptSource};
+use super::segment::fingerprints::{FingerprintSegmentBuilder, FingerprintWalk};
+use super::segment::scripts::{ScriptSegmentBuilder, ScriptWalk};
+use super::segment::store::Store;
+use super::segment::txids::{self, TxidSegmentBuilder};
+use super::segment::{Kind, Segment, SegmentFile, SegmentId, Shard};
+use super::segments::{Segments, chain, ranges};
+use super::shape::Shape;
+use crate::chain::{Height, TxNum};
+
+/// Entries between two looks at the clock.
+const ENTRIES_AT_A_TIME: u32 = 4096;
+/// Lower than everything else that runs with ordinary priority.
+const NICENESS: i32 = 15;
+
+/// What is to be merged into one segment of each kind.
+pub(super) struct Job {
+    heights: RangeInclusive<Height>,
+    shard: Shard,
+    scripts: Vec<Arc<Segment>>,
+    fingerprints: Vec<Arc<Segment>>,
+    /// Empty where they stay as they are.
+    txids: Vec<Arc<Segment>>,
+    blocks: Blocks,
+}
+
+/// The next merge there is to make.
+pub(super) fn plan(segments: &Segments, shape: &Shape, blocks: &Blocks) -> Option<Job> {
+    let (target, bits) = match unfinished(segments) {
+        Some(unfinished) => unfinished,
+        None => {
+            let target = shape.next_merge(&ranges(&segments.scripts, 0))?;
+            let bits = shape.shard_bits(&target);
+            (target, bits)
+        }
+    };
+    let is_made = |shard: &Shard| {
+        let key = *shard.keys().start();
+        ranges(&segments.scripts, key).contains(&target)
+    };
+    let shard = Shard::all(bits).find(|shard| !is_made(shard))?;
+    let key = *shard.keys().start();
+    let inside = |segment: &&Arc<Segment>| {
+        let heights = &segment.file.spec.heights;
+        target.contains(heights.start()) && target.contains(heights.end())
+    };
+    let parts = |segments: &[Arc<Segment>]| -> Vec<_> {
+        chain(segments, key)
+            .filter(inside)
+            .map(Arc::clone)
+            .collect()
+    };
+    let numbered = parts(&segments.numbered);
+    let are_txids = numbered
+        .iter()
+        .all(|segment| segment.file.spec.kind == Kind::Txids);
+    let txids = if bits == 0 && are_txids {
+        numbered
+    } else {
+        Vec::new()
+    };
+    Some(Job {
+        scripts: parts(&segments.scripts),
+        fingerprints: parts(&segments.fingerprints),
+        txids,
+        blocks: blocks.clone(),
+        heights: target,
+        shard,
+    })
+}
+
+/// The heights of a merge of which only the first shards are made, and the bits of these.
+fn unfinished(segments: &Segments) -> Option<(RangeInclusive<Height>, u8)> {
+    let rest = ranges(&segments.scripts, u64::MAX);
+    let mut made = chain(&segments.scripts, 0).map(|segment| &segment.file.spec);
+    let made = made.find(|spec| !rest.contains(&spec.heights))?;
+    Some((made.heights.clone(), made.shard.bits))
+}
+
+/// A merge under way; it is called off when this is dropped.
+pub(super) struct Merging {
+    /// What it reads: when one of these is gone, the outcome is void.
+    pub(super) inputs: Vec<SegmentId>,
+    cancel: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<Option<Vec<SegmentFile>>, Error>>>,
+}
+
+impl Merging {
+    pub(super) fn launch(job: Job, store: Arc<dyn Store>) -> Result<Self, Error> {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let inputs = job.inputs();
+        let pace = Pace::leaving_room(Arc::clone(&cancel));
+        let builder = thread::Builder::new().name("index-merge".to_owned());
+        let thread = builder.spawn(move || {
+            // Where this is refused it merges all the same.
+            let _refused = rustix::process::setpriority_process(None, NICENESS);
+            run(&job, &*store, pace)
+        });
+        let thread = thread.map_err(|source: io::Error| Error::Io {
+            attempt: "start a thread that merges segments of the index",
+            source,
+        })?;
+        Ok(Self {
+            inputs,
+            cancel,
+            thread: Some(thread),
+        })
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits for the outcome; `None` when it was called off.
+    pub(super) fn finish(mut self) -> Result<Option<Vec<SegmentFile>>, Error> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(outcome)) => outcome,
+            // The place of a panic was told where it happened.
+            Some(Err(_)) | None => Err(Error::Failed),
+        }
+    }
+}
+
+impl Drop for Merging {
+    fn drop(&mut self) {
+        self.cancel.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// When to rest, and when to give up.
+pub(super) struct Pace {
+    cancel: Arc<AtomicBool>,
+    entries: u32,
+    /// Begin of the present stretch of work; `None` when there is no rest.
+    begun: Option<Instant>,
+}
+
+impl Pace {
+    /// Rests as long as it works.
+    fn leaving_room(cancel: Arc<AtomicBool>) -> Self {
+        Self {
+            cancel,
+            entries: 0,
+            begun: Some(Instant::now()),
+        }
+    }
+
+    /// Never rests and never gives up.
+    pub(super) fn full() -> Self {
+        Self {
+            cancel: Arc::default(),
+            entries: 0,
+            begun: None,
+        }
+    }
+
+    /// To be called for each entry; `false` when the merge is called off.
+    fn goes_on(&mut self) -> bool {
+        self.entries += 1;
+        if self.entries < ENTRIES_AT_A_TIME {
+            return true;
+        }
+        self.entries = 0;
+        if let Some(begun) = &mut self.begun {
+            thread::sleep(begun.elapsed().min(Duration::from_secs(1)));
+            *begun = Instant::now();
+        }
+        !self.cancel.load(Ordering::Acquire)
+    }
+}
+
+impl Job {
+    fn inputs(&self) -> Vec<SegmentId> {
+        let all = [&self.scripts, &self.fingerprints, &self.txids];
+        all.into_iter()
+            .flatten()
+            .map(|segment| segment.file.id)
+            .collect()
+    }
+}
+
+/// Makes the segments of a job; `None` when it is called off.
+pub(super) fn run(
+    job: &Job,
+    store: &dyn Store,
+    mut pace: Pace,
+) -> Result<Option<Vec<SegmentFile>>, Error> {
+    let Some(scripts) = merge_scripts(job, store, &mut pace)? else {
+        return Ok(None);
+    };
+    let Some(fingerprints) = merge_fingerprints(job, store, &mut pace)? else {
+        return Ok(None);
+    };
+    let mut made = vec![scripts, fingerprints];
+    if job.txids.len() > 1 {
+        let Some(txids) = join_txids(job, store, &mut pace)? else {
+            return Ok(None);
+        };
+        made.push(txids);
+    }
+    Ok(Some(made))
+}
+
+fn merge_scripts(
+    job: &Job,
+    store: &dyn Store,
+    pace: &mut Pace,
+) -> Result<Option<SegmentFile>, Error> {
+    let mut builder = ScriptSegmentBuilder::create(store, job.heights.clone(), job.shard)?;
+    let mut sources: Vec<Box<dyn ScriptSource + '_>> = Vec::new();
+    for segment in &job.scripts {
+        let walk = ScriptWalk::over(segment, job.shard.keys(), &job.blocks)?;
+        sources.push(Box::new(walk));
+    }
+    let mut merged = MergedScripts::new(sources)?;
+    let mut entry = ScriptEntry::default();
+    while let Some(prefix) = merged.next(&mut entry)? {
+        entry.settle(|height| job.heights.contains(&height))?;
+        builder.push(prefix, &entry)?;
+        entry.clear();
+        if !pace.goes_on() {
+            return Ok(None);
+        }
+    }
+    builder.finish().map(Some)
+}
+
+fn merge_fingerprints(
+    job: &Job,
+    store: &dyn Store,
+    pace: &mut Pace,
+) -> Result<Option<SegmentFile>, Error> {
+    let mut builder = FingerprintSegmentBuilder::create(store, job.heights.clone(), job.shard)?;
+    let mut sources: Vec<Box<dyn FingerprintSource + '_>> = Vec::new();
+    for segment in &job.fingerprints {
+        sources.push(Box::new(FingerprintWalk::over(segment, job.shard.keys())?));
+    }
+    let mut merged = MergedFingerprints::new(sources)?;
+    while let Some((fingerprint, number)) = merged.next()? {
+        builder.push(fingerprint, number)?;
+        if !pace.goes_on() {
+            return Ok(None);
+        }
+    }
+    builder.finish().map(Some)
+}
+
+fn join_txids(job: &Job, store: &dyn Store, pace: &mut Pace) -> Result<Option<SegmentFile>, Error> {
+    let first = |heights: &RangeInclusive<Height>| {
+        let block = job.blocks.get(*heights.start());
+        block.map_or(TxNum(0), |block| block.first)
+    };
+    let mut builder = TxidSegmentBuilder::create(store, job.heights.clone(), first(&job.heights))?;
+    for segment in &job.txids {
+        let mut goes_on = true;
+        txids::each(segment, first(&segment.file.spec.heights), |txids| {
+            builder.push(txids)?;
+            goes_on = goes_on && pace.goes_on();
+            Ok(())
+        })?;
+        if !goes_on {
+            return Ok(None);
+        }
+    }
+    builder.finish().map(Some)
+}
