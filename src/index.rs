@@ -14,6 +14,11 @@ mod commitment;
 mod delta_layer;
 mod digest;
 mod error;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "what builds segments in bulk follows")
+)]
+mod install;
 mod keys;
 mod layer;
 mod merge;
@@ -34,6 +39,7 @@ mod writer;
 mod tests;
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,7 +48,7 @@ use redb::Database;
 
 pub use commitment::Commitment;
 pub use digest::Digests;
-pub use error::{BlockFault, Error};
+pub use error::{BlockFault, BlockFilesFault, Error};
 pub use keys::Keys;
 pub use shape::Shape;
 pub use snapshot::Snapshot;
@@ -98,6 +104,12 @@ pub trait TransactionReader {
     fn transactions(&self, wanted: &[(Txid, BlockHash)]) -> Vec<Option<Transaction>>;
 }
 
+/// The node's block files, for transactions of which the index knows the place.
+pub trait BlockFiles: Send + Sync {
+    /// So many bytes of a file, as they were before the node obfuscated them.
+    fn read(&self, file: u32, offset: u64, length: u32) -> io::Result<Vec<u8>>;
+}
+
 /// What tests set and the product never does.
 #[doc(hidden)]
 #[derive(Clone, Copy)]
@@ -141,6 +153,7 @@ pub struct Index {
     merging: Option<Merging>,
     store: Arc<dyn Store>,
     budget: Arc<CacheBudget>,
+    files: Option<Arc<dyn BlockFiles>>,
     database: Database,
     /// Keeps other instances out; released after the database is closed.
     _lock: Option<File>,
@@ -189,9 +202,35 @@ impl Index {
             merging: None,
             store,
             budget,
+            files: None,
             database,
             _lock: lock,
         })
+    }
+
+    /// Reads transactions, of which it knows the place, from these files from now on.
+    pub fn read_from(&mut self, files: Arc<dyn BlockFiles>) -> Result<(), Error> {
+        self.files = Some(files);
+        let open = self.segments.all().map(Arc::clone).collect();
+        let blocks = self.snapshot.blocks().clone();
+        let tables = error::guarded("open the index", || Tables::open(&self.database))?;
+        self.segments = Arc::new(Segments::assemble(
+            open,
+            blocks.clone(),
+            self.files.clone(),
+        )?);
+        self.renew(blocks, tables);
+        Ok(())
+    }
+
+    fn renew(&mut self, blocks: Blocks, tables: Tables) {
+        self.snapshot = Arc::new(Snapshot::new(
+            self.keyed,
+            blocks,
+            Arc::clone(&self.segments),
+            self.recent.clone(),
+            tables,
+        ));
     }
 
     /// The state after the last commit.
@@ -246,14 +285,8 @@ impl Index {
         if !dropped.is_empty() {
             self.forget(&dropped, &blocks)?;
         }
-        self.snapshot = Arc::new(Snapshot::new(
-            self.keyed,
-            blocks,
-            Arc::clone(&self.segments),
-            recent.clone(),
-            tables,
-        ));
         self.recent = recent;
+        self.renew(blocks, tables);
         self.failed = false;
         self.tend()?;
         Ok(if dropped.is_empty() {
@@ -267,7 +300,11 @@ impl Index {
     fn forget(&mut self, dropped: &[SegmentId], blocks: &Blocks) -> Result<(), Error> {
         let all = self.segments.all().map(Arc::clone);
         let kept = all.filter(|segment| !dropped.contains(&segment.file.id));
-        self.segments = Arc::new(Segments::assemble(kept.collect(), blocks.clone())?);
+        self.segments = Arc::new(Segments::assemble(
+            kept.collect(),
+            blocks.clone(),
+            self.files.clone(),
+        )?);
         upkeep::remove_orphans(&*self.store, &self.segments)
     }
 

@@ -67,12 +67,38 @@ pub enum Error {
     /// A caller asked to keep a block inside a segment, which goes whole or not at all.
     #[error("keep block {0}, which is inside a segment of the index")]
     KeepInsideSegment(Height),
+    /// A caller installed segments that do not begin where the index ends.
+    #[error("install segments that do not continue the index")]
+    Discontinuous,
+    /// The node's block files do not hold what the index saw in them.
+    #[error(
+        "read a transaction from the node's block files: {fault}; if the node was synchronised anew or its files were \
+         moved, delete the directory `index` in the data directory and start again, it is rebuilt from the node"
+    )]
+    BlockFiles {
+        /// What is wrong.
+        fault: BlockFilesFault,
+    },
     /// A caller asked for a transaction number beyond the tip.
     #[error("find a transaction by a number that the index never gave")]
     UnknownNumber,
     /// Two outputs could be told apart only by a transaction that the node did not give.
     #[error("tell two outputs of one script apart without the transaction that spends one of them")]
     TransactionUnavailable,
+}
+
+/// What is wrong with the node's block files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BlockFilesFault {
+    /// Nothing was said of where they are.
+    #[error("they are not to be had")]
+    Missing,
+    /// The operating system refused.
+    #[error("they cannot be read")]
+    Unreadable,
+    /// There is something else at the place.
+    #[error("there is no such transaction where it was")]
+    Other,
 }
 
 /// What is wrong with a block.
@@ -103,10 +129,13 @@ impl Error {
             Self::OtherNetwork { .. } => ErrorKind::Operator,
             Self::OtherFormat { .. } | Self::Damaged { .. } => ErrorKind::Corruption,
             Self::Io { .. } | Self::Failed => ErrorKind::Io,
-            Self::Block { .. } | Self::TransactionUnavailable => ErrorKind::Environment,
-            Self::KeepAboveTip(_) | Self::KeepInsideSegment(_) | Self::UnknownNumber => {
-                ErrorKind::Bug
+            Self::Block { .. } | Self::TransactionUnavailable | Self::BlockFiles { .. } => {
+                ErrorKind::Environment
             }
+            Self::KeepAboveTip(_)
+            | Self::KeepInsideSegment(_)
+            | Self::Discontinuous
+            | Self::UnknownNumber => ErrorKind::Bug,
         }
     }
 }

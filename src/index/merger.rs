@@ -16,7 +16,7 @@ use super::segment::scripts::{ScriptSegmentBuilder, ScriptWalk};
 use super::segment::store::Store;
 use super::segment::txids::{self, TxidSegmentBuilder};
 use super::segment::{Kind, Segment, SegmentFile, SegmentId, Shard};
-use super::segments::{Segments, chain, ranges};
+use super::segments::{Segments, chain, pieces, ranges};
 use super::shape::Shape;
 use crate::chain::{Height, TxNum};
 
@@ -25,12 +25,15 @@ const ENTRIES_AT_A_TIME: u32 = 4096;
 /// Lower than everything else that runs with ordinary priority.
 const NICENESS: i32 = 15;
 
+/// A segment and the keys that are read of it.
+type Piece = (Arc<Segment>, RangeInclusive<u64>);
+
 /// What is to be merged into one segment of each kind.
 pub(super) struct Job {
     heights: RangeInclusive<Height>,
     shard: Shard,
-    scripts: Vec<Arc<Segment>>,
-    fingerprints: Vec<Arc<Segment>>,
+    scripts: Vec<Piece>,
+    fingerprints: Vec<Piece>,
     /// Empty where they stay as they are.
     txids: Vec<Arc<Segment>>,
     blocks: Blocks,
@@ -51,18 +54,20 @@ pub(super) fn plan(segments: &Segments, shape: &Shape, blocks: &Blocks) -> Optio
         ranges(&segments.scripts, key).contains(&target)
     };
     let shard = Shard::all(bits).find(|shard| !is_made(shard))?;
-    let key = *shard.keys().start();
-    let inside = |segment: &&Arc<Segment>| {
-        let heights = &segment.file.spec.heights;
-        target.contains(heights.start()) && target.contains(heights.end())
-    };
-    let parts = |segments: &[Arc<Segment>]| -> Vec<_> {
-        chain(segments, key)
-            .filter(inside)
-            .map(Arc::clone)
+    let parts = |segments: &[Arc<Segment>]| -> Vec<Piece> {
+        let pieces = pieces(segments, shard.keys()).into_iter();
+        pieces
+            .filter(|(segment, _)| {
+                let heights = &segment.file.spec.heights;
+                target.contains(heights.start()) && target.contains(heights.end())
+            })
+            .map(|(segment, keys)| (Arc::clone(segment), keys))
             .collect()
     };
-    let numbered = parts(&segments.numbered);
+    let numbered: Vec<_> = parts(&segments.numbered)
+        .into_iter()
+        .map(|(segment, _)| segment)
+        .collect();
     let are_txids = numbered
         .iter()
         .all(|segment| segment.file.spec.kind == Kind::Txids);
@@ -186,9 +191,10 @@ impl Pace {
 
 impl Job {
     fn inputs(&self) -> Vec<SegmentId> {
-        let all = [&self.scripts, &self.fingerprints, &self.txids];
-        all.into_iter()
-            .flatten()
+        let keyed = self.scripts.iter().chain(&self.fingerprints);
+        let keyed = keyed.map(|(segment, _)| segment);
+        keyed
+            .chain(&self.txids)
             .map(|segment| segment.file.id)
             .collect()
     }
@@ -223,8 +229,8 @@ fn merge_scripts(
 ) -> Result<Option<SegmentFile>, Error> {
     let mut builder = ScriptSegmentBuilder::create(store, job.heights.clone(), job.shard)?;
     let mut sources: Vec<Box<dyn ScriptSource + '_>> = Vec::new();
-    for segment in &job.scripts {
-        let walk = ScriptWalk::over(segment, job.shard.keys(), &job.blocks)?;
+    for (segment, keys) in &job.scripts {
+        let walk = ScriptWalk::over(segment, keys.clone(), &job.blocks)?;
         sources.push(Box::new(walk));
     }
     let mut merged = MergedScripts::new(sources)?;
@@ -247,8 +253,8 @@ fn merge_fingerprints(
 ) -> Result<Option<SegmentFile>, Error> {
     let mut builder = FingerprintSegmentBuilder::create(store, job.heights.clone(), job.shard)?;
     let mut sources: Vec<Box<dyn FingerprintSource + '_>> = Vec::new();
-    for segment in &job.fingerprints {
-        sources.push(Box::new(FingerprintWalk::over(segment, job.shard.keys())?));
+    for (segment, keys) in &job.fingerprints {
+        sources.push(Box::new(FingerprintWalk::over(segment, keys.clone())?));
     }
     let mut merged = MergedFingerprints::new(sources)?;
     while let Some((fingerprint, number)) = merged.next()? {

@@ -197,7 +197,7 @@ pub(super) fn load(
         let file = schema::decode_segment(SegmentId(id.value()), row.value()).ok_or(DAMAGED)?;
         open.push(upkeep::open_segment(store, budget, file)?);
     }
-    let segments = Segments::assemble(open, blocks.clone())?;
+    let segments = Segments::assemble(open, blocks.clone(), None)?;
     upkeep::remove_orphans(store, &segments)?;
     let rows = load_rows(tables, &blocks, segments.count())?;
     let mut recent = Recent::default();

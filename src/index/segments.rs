@@ -8,21 +8,26 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use bitcoin::Txid;
+use bitcoin::consensus::encode;
+use bitcoin::{Transaction, Txid};
 
-use super::ScriptPrefix;
 use super::blocks::Blocks;
-use super::error::Error;
+use super::error::{BlockFilesFault, Error};
 use super::keys::TxFingerprint;
 use super::layer::{Layer, ScriptEntry, Wanted};
 use super::merge::{FingerprintSource, ScriptSource};
 use super::segment::fingerprints::FingerprintWalk;
 use super::segment::scripts::ScriptWalk;
-use super::segment::{Kind, Segment, SegmentId, Spec, fingerprints, scripts, txids};
+use super::segment::{Kind, Segment, SegmentId, Spec, fingerprints, places, scripts, txids};
+use super::{BlockFiles, ScriptPrefix};
 use crate::chain::{Height, TxNum};
 
 const DAMAGED: Error = Error::Damaged {
     attempt: "put the segments of the index together",
+};
+
+const OTHER: Error = Error::BlockFiles {
+    fault: BlockFilesFault::Other,
 };
 
 /// The segments at one moment, open for reading.
@@ -35,11 +40,16 @@ pub(super) struct Segments {
     /// Blocks covered.
     count: u32,
     blocks: Blocks,
+    files: Option<Arc<dyn BlockFiles>>,
 }
 
 impl Segments {
     /// Refuses segments that leave a gap; `blocks` reaches at least as high as they.
-    pub(super) fn assemble(mut segments: Vec<Arc<Segment>>, blocks: Blocks) -> Result<Self, Error> {
+    pub(super) fn assemble(
+        mut segments: Vec<Arc<Segment>>,
+        blocks: Blocks,
+        files: Option<Arc<dyn BlockFiles>>,
+    ) -> Result<Self, Error> {
         segments.sort_by_key(|segment| order(&segment.file.spec));
         let (mut scripts, mut fingerprints, mut numbered) = (Vec::new(), Vec::new(), Vec::new());
         for segment in segments {
@@ -55,6 +65,7 @@ impl Segments {
             numbered,
             count: 0,
             blocks,
+            files,
         };
         assembled.count = assembled.covered(|_| true).ok_or(DAMAGED)?;
         Ok(assembled)
@@ -116,15 +127,54 @@ impl Segments {
             .iter()
             .map(|index| first.0.checked_add(*index).map(TxNum))
             .collect();
+        let numbers = numbers.ok_or(DAMAGED)?;
+        let segment = self.numbered(height)?;
+        if segment.file.spec.kind == Kind::Txids {
+            return txids::find(segment, &numbers, found);
+        }
+        for number in numbers {
+            let bytes = self.read(segment, number)?;
+            let transaction: Transaction = encode::deserialize(&bytes).map_err(|_content| OTHER)?;
+            found.push(transaction.compute_txid());
+        }
+        Ok(())
+    }
+
+    /// The bytes of a transaction, if the index knows where the node's files have it.
+    pub(super) fn transaction(
+        &self,
+        height: Height,
+        number: TxNum,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let segment = self.numbered(height)?;
+        if segment.file.spec.kind == Kind::Txids {
+            return Ok(None);
+        }
+        self.read(segment, number).map(Some)
+    }
+
+    fn numbered(&self, height: Height) -> Result<&Segment, Error> {
         let below = |segment: &Arc<Segment>| *segment.file.spec.heights.end() < height;
         let segment = self.numbered.get(self.numbered.partition_point(below));
-        txids::find(segment.ok_or(DAMAGED)?, &numbers.ok_or(DAMAGED)?, found)
+        segment.map(Arc::as_ref).ok_or(DAMAGED)
+    }
+
+    fn read(&self, segment: &Segment, number: TxNum) -> Result<Vec<u8>, Error> {
+        let place = places::find(segment, number)?;
+        let files = self.files.as_ref().ok_or(Error::BlockFiles {
+            fault: BlockFilesFault::Missing,
+        })?;
+        files
+            .read(place.file, place.offset, place.length)
+            .map_err(|_refused| Error::BlockFiles {
+                fault: BlockFilesFault::Unreadable,
+            })
     }
 
     /// All scripts, each source ascending, from the oldest to the newest.
     pub(super) fn script_sources(&self) -> Result<Vec<Box<dyn ScriptSource + '_>>, Error> {
         let mut sources: Vec<Box<dyn ScriptSource + '_>> = Vec::new();
-        for (segment, keys) in pieces(&self.scripts) {
+        for (segment, keys) in pieces(&self.scripts, 0..=u64::MAX) {
             sources.push(Box::new(ScriptWalk::over(segment, keys, &self.blocks)?));
         }
         Ok(sources)
@@ -135,7 +185,7 @@ impl Segments {
         &self,
     ) -> Result<Vec<Box<dyn FingerprintSource + '_>>, Error> {
         let mut sources: Vec<Box<dyn FingerprintSource + '_>> = Vec::new();
-        for (segment, keys) in pieces(&self.fingerprints) {
+        for (segment, keys) in pieces(&self.fingerprints, 0..=u64::MAX) {
             sources.push(Box::new(FingerprintWalk::over(segment, keys)?));
         }
         Ok(sources)
@@ -201,24 +251,20 @@ pub(super) fn ranges(segments: &[Arc<Segment>], key: u64) -> Vec<RangeInclusive<
         .collect()
 }
 
-/// The segments with the keys for which they count; for each key from the oldest to the newest.
-fn pieces(segments: &[Arc<Segment>]) -> Vec<(&Segment, RangeInclusive<u64>)> {
-    let corners: Vec<u64> = corners(segments, |_| true).into_iter().collect();
-    let lasts = corners
-        .iter()
-        .skip(1)
-        .map(|next| next - 1)
-        .chain([u64::MAX]);
-    let ranges: Vec<RangeInclusive<u64>> = corners
-        .iter()
-        .zip(lasts)
-        .map(|(first, last)| *first..=last)
-        .collect();
+/// The segments with those of some keys for which they count; for each key from the oldest to the newest.
+pub(super) fn pieces(
+    segments: &[Arc<Segment>],
+    keys: RangeInclusive<u64>,
+) -> Vec<(&Arc<Segment>, RangeInclusive<u64>)> {
+    let inside = |corner: &u64| keys.contains(corner);
+    let mut firsts: BTreeSet<u64> = corners(segments, |_| true);
+    firsts.retain(inside);
+    firsts.insert(*keys.start());
+    let lasts = firsts.iter().skip(1).map(|next| next - 1);
+    let lasts: Vec<u64> = lasts.chain([*keys.end()]).collect();
     let mut pieces = Vec::new();
-    for range in ranges {
-        pieces.extend(
-            chain(segments, *range.start()).map(|segment| (segment.as_ref(), range.clone())),
-        );
+    for (first, last) in firsts.into_iter().zip(lasts) {
+        pieces.extend(chain(segments, first).map(|segment| (segment, first..=last)));
     }
     pieces
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bitcoin::consensus::encode;
 use bitcoin::{BlockHash, OutPoint, Transaction, Txid};
 use redb::ReadOnlyTable;
 
@@ -173,6 +174,16 @@ impl Snapshot {
         Ok(Some(txids))
     }
 
+    /// The bytes of a transaction, witness included, if the index knows where the node's block files have it.
+    pub fn transaction(&self, txid: &Txid) -> Result<Option<Vec<u8>>, Error> {
+        match self.number(txid)? {
+            Some((number, position)) if position.height.0 < self.segments.count() => {
+                self.segments.transaction(position.height, number)
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
     /// Outputs by outpoint, whether or not spent; `None` for those not in the chain, not indexed, or in an old
     /// transaction that `reader` does not give.
     pub fn outputs(
@@ -222,19 +233,25 @@ impl Snapshot {
         wanted: &mut [WantedOutput<'_>],
         reader: &dyn TransactionReader,
     ) -> Result<(), Error> {
-        let mut transactions = Vec::new();
+        let mut transactions: HashMap<Txid, Transaction> = HashMap::new();
+        let mut elsewhere = Vec::new();
         for same in wanted.chunk_by(|a, b| a.key.0 == b.key.0) {
             // The genesis coinbase has no output that counts.
-            if let Some(wanted) = same.first().filter(|wanted| wanted.height > Height(0)) {
-                let block = self.blocks.get(wanted.height).ok_or(DAMAGED_NUMBERS)?;
-                transactions.push((wanted.txid, block.hash));
+            let Some(wanted) = same.first().filter(|wanted| wanted.height > Height(0)) else {
+                continue;
+            };
+            let bytes = self.segments.transaction(wanted.height, wanted.key.0)?;
+            match bytes.and_then(|bytes| encode::deserialize(&bytes).ok()) {
+                Some(transaction) => drop(transactions.insert(wanted.txid, transaction)),
+                None => {
+                    let block = self.blocks.get(wanted.height).ok_or(DAMAGED_NUMBERS)?;
+                    elsewhere.push((wanted.txid, block.hash));
+                }
             }
         }
-        let transactions: HashMap<Txid, Transaction> = transactions
-            .iter()
-            .zip(read_transactions(reader, &transactions))
-            .filter_map(|((txid, _), transaction)| Some((*txid, transaction?)))
-            .collect();
+        let read = read_transactions(reader, &elsewhere);
+        let read = elsewhere.iter().zip(read);
+        transactions.extend(read.filter_map(|((txid, _), found)| Some((*txid, found?))));
         for wanted in wanted {
             let vout = usize::try_from(wanted.key.1).unwrap_or(usize::MAX);
             let transaction = transactions.get(&wanted.txid);

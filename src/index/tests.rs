@@ -2,6 +2,7 @@
 
 mod chain;
 mod faults;
+mod installed;
 mod layout;
 mod model;
 mod power;

@@ -18,7 +18,6 @@ use super::segment::store::Store;
 use super::segment::txids::TxidSegmentBuilder;
 use super::segment::{Segment, SegmentFile, SegmentId, Shard};
 use super::segments::Segments;
-use super::snapshot::Snapshot;
 use super::writer::{self, Manifest};
 use crate::chain::Height;
 
@@ -169,11 +168,15 @@ impl Index {
         for file in &made {
             open.push(open_segment(&*self.store, &self.budget, file.clone())?);
         }
-        let overlapping = Segments::assemble(open.clone(), blocks.clone())?;
+        let overlapping = Segments::assemble(open.clone(), blocks.clone(), None)?;
         let mut removed = overlapping.superseded();
         open.retain(|segment| !removed.contains(&segment.file.id));
         removed.extend(gone);
-        let segments = Arc::new(Segments::assemble(open, blocks.clone())?);
+        let segments = Arc::new(Segments::assemble(
+            open,
+            blocks.clone(),
+            self.files.clone(),
+        )?);
         let manifest = Manifest {
             added: made,
             removed,
@@ -186,14 +189,8 @@ impl Index {
         if let Some((_, recent)) = flushed {
             self.recent = recent;
         }
-        self.segments = Arc::clone(&segments);
-        self.snapshot = Arc::new(Snapshot::new(
-            self.keyed,
-            blocks,
-            segments,
-            self.recent.clone(),
-            tables,
-        ));
+        self.segments = segments;
+        self.renew(blocks, tables);
         for id in manifest.removed {
             self.store.remove(id)?;
         }

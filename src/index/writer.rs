@@ -268,6 +268,41 @@ pub(super) fn commit_manifest(
     transaction.commit().map_err(store(WRITE))
 }
 
+/// Appends header rows from a height on, and the segments that hold their blocks.
+pub(super) fn commit_installed(
+    database: &Database,
+    from: Height,
+    rows: &[HeaderRow],
+    tip: Option<ChainTip>,
+    manifest: &Manifest,
+) -> Result<(), Error> {
+    let transaction = begin(database)?;
+    {
+        let mut headers = transaction
+            .open_table(schema::HEADERS)
+            .map_err(store(WRITE))?;
+        for (height, row) in (from.0..).zip(rows) {
+            headers
+                .insert(height, &row.encode(Height(height)))
+                .map_err(store(WRITE))?;
+        }
+        let mut segments = transaction
+            .open_table(schema::SEGMENTS)
+            .map_err(store(WRITE))?;
+        for file in &manifest.added {
+            segments
+                .insert(file.id.0, &schema::encode_segment(file))
+                .map_err(store(WRITE))?;
+        }
+        let mut meta = transaction.open_table(schema::META).map_err(store(WRITE))?;
+        if let Some(tip) = tip {
+            meta.insert(schema::META_TIP, schema::encode_tip(&tip).as_slice())
+                .map_err(store(WRITE))?;
+        }
+    }
+    transaction.commit().map_err(store(WRITE))
+}
+
 /// A transaction that is on the disk when it is committed, and that leaves a file which opens at once after a crash.
 pub(super) fn begin(database: &Database) -> Result<WriteTransaction, Error> {
     let mut transaction = database.begin_write().map_err(store(WRITE))?;

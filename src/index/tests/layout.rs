@@ -17,7 +17,7 @@ use crate::index::segment::cache;
 use crate::index::{Index, Options, Shape, Touched, segments};
 use crate::limits;
 
-fn shape() -> impl Strategy<Value = Shape> {
+pub(super) fn small_shape() -> impl Strategy<Value = Shape> {
     (
         0..5_u32,
         1..4_u32,
@@ -44,7 +44,7 @@ fn step() -> impl Strategy<Value = Step> {
     (drops, prop::collection::vec(block, 0..12))
 }
 
-fn options_with(tag_bits: u32, shape: Shape) -> Options {
+pub(super) fn options_with(tag_bits: u32, shape: Shape) -> Options {
     Options {
         shape,
         ..options(tag_bits)
@@ -52,7 +52,7 @@ fn options_with(tag_bits: u32, shape: Shape) -> Options {
 }
 
 /// Brings the index to a chain of which it has the first `kept` blocks.
-fn follow(index: &mut Index, chain: &Chain, kept: usize) {
+pub(super) fn follow(index: &mut Index, chain: &Chain, kept: usize) {
     let keep = index.keepable(height(kept));
     assert!(keep <= height(kept));
     let count = keep.map_or(0, |keep| keep.0 + 1);
@@ -62,7 +62,7 @@ fn follow(index: &mut Index, chain: &Chain, kept: usize) {
     assert_eq!(cut, matches!(touched, Touched::Everything));
 }
 
-fn assert_equal(index: &Index, chain: &Chain) {
+pub(super) fn assert_equal(index: &Index, chain: &Chain) {
     assert_scripts_equal(index, chain);
     assert_chain_equal(index, chain);
     assert_outputs_equal(index, chain);
@@ -74,7 +74,7 @@ proptest! {
     #[test]
     fn any_shape_says_what_the_chain_says(
         steps in prop::collection::vec(step(), 1..8),
-        shape in shape(),
+        shape in small_shape(),
         tag_bits in prop::sample::select(vec![0, 1, 4, 32]),
     ) {
         let mut index = in_memory_with(&options_with(tag_bits, shape));
@@ -104,7 +104,7 @@ const SMALL: Shape = Shape {
     merges_at_once: true,
 };
 
-fn grow(chain: &mut Chain, count: usize) {
+pub(super) fn grow(chain: &mut Chain, count: usize) {
     for n in 0..count {
         chain.mine(&[Payment {
             spend: vec![n, n / 2],

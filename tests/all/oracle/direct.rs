@@ -24,8 +24,8 @@ const OPTIONS: Options = Options {
     }),
     tag_bits: 4,
     shape: Shape {
-        delta_blocks: 7,
-        segment_blocks: 3,
+        delta_blocks: 16,
+        segment_blocks: 12,
         ratio: 2,
         levels: 2,
         shard_bits: 2,
