@@ -1,6 +1,7 @@
 //! Tests of the index as a whole.
 
 mod chain;
+mod disk;
 mod faults;
 mod installed;
 mod layout;

@@ -9,7 +9,7 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, BlockHash, Txid};
 use proptest::prelude::*;
 
-pub(in crate::index) use memory::Memory;
+pub(in crate::index) use memory::{Bytes, Memory};
 
 use super::cache::CacheBudget;
 use super::fingerprints::{FingerprintSegmentBuilder, FingerprintWalk};

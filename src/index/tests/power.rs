@@ -1,143 +1,31 @@
-//! Power loss: whatever of the unsynced writes reaches the disk, the index is one of the two states around them.
+//! Faults of the disk: whatever it keeps, the index is one of the two states around the fault.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use redb::{Database, StorageBackend};
+use redb::Database;
 
 use super::chain::{Chain, Payment};
-use super::{error_of, in_memory, options};
+use super::disk::{Disk, Fault, Image};
+use super::layout::options_with;
+use super::{error_of, in_memory};
 use crate::chain::{ConnectedBlock, Height, Network};
-use crate::index::segment::tests::Memory;
-use crate::index::{Digests, Error, Index, open};
+use crate::error::ErrorKind;
+use crate::index::{Digests, Error, Index, Options, Shape, open};
 
-const SECTOR: usize = 512;
+const MAIN: &str = "main.redb";
 
-/// A disk that loses its power after so many operations.
-#[derive(Clone, Debug)]
-struct Disk(Arc<Mutex<State>>);
-
-#[derive(Debug)]
-struct State {
-    /// What the program sees.
-    seen: Vec<u8>,
-    /// What has been synced.
-    safe: Vec<u8>,
-    /// What has not.
-    pending: Vec<Operation>,
-    operations_left: usize,
-    operations_done: usize,
-}
-
-#[derive(Clone, Debug)]
-enum Operation {
-    Length(usize),
-    Write(usize, Vec<u8>),
-}
-
-impl Disk {
-    fn new(image: Vec<u8>, operations_left: usize) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            seen: image.clone(),
-            safe: image,
-            pending: Vec::new(),
-            operations_left,
-            operations_done: 0,
-        })))
-    }
-
-    fn change(&self, operation: Option<Operation>) -> io::Result<()> {
-        let mut state = self.0.lock().unwrap();
-        if state.operations_left == 0 {
-            if let Some(operation) = operation {
-                state.pending.push(operation);
-            }
-            return Err(io::Error::other("no power"));
-        }
-        state.operations_left -= 1;
-        state.operations_done += 1;
-        match operation {
-            Some(operation) => {
-                apply(&mut state.seen, &operation);
-                state.pending.push(operation);
-            }
-            None => {
-                state.safe = state.seen.clone();
-                state.pending.clear();
-            }
-        }
-        Ok(())
-    }
-
-    /// What is on the disk when the power comes back: any of the unsynced operations, any sectors of each.
-    fn after_power_loss(&self, seed: u64) -> Vec<u8> {
-        let state = self.0.lock().unwrap();
-        let mut image = state.safe.clone();
-        let mut random = seed | 1;
-        let mut coin = || {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random & 8 == 0
-        };
-        let lose_everything = seed.is_multiple_of(5);
-        for operation in &state.pending {
-            match operation {
-                _ if lose_everything => {}
-                Operation::Length(_) if coin() => apply(&mut image, operation),
-                Operation::Length(_) => {}
-                Operation::Write(at, bytes) => {
-                    for (n, sector) in bytes.chunks(SECTOR).enumerate() {
-                        if coin() {
-                            let write = Operation::Write(at + n * SECTOR, sector.to_vec());
-                            apply(&mut image, &write);
-                        }
-                    }
-                }
-            }
-        }
-        image
-    }
-}
-
-fn apply(image: &mut Vec<u8>, operation: &Operation) {
-    match operation {
-        Operation::Length(length) => image.resize(*length, 0),
-        Operation::Write(at, bytes) => {
-            let end = at + bytes.len();
-            if image.len() < end {
-                image.resize(end, 0);
-            }
-            image[*at..end].copy_from_slice(bytes);
-        }
-    }
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().seen.len().try_into().unwrap())
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.0.lock().unwrap();
-        let from = usize::try_from(offset).unwrap();
-        let bytes = state.seen.get(from..from + out.len());
-        out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(Some(Operation::Length(len.try_into().unwrap())))
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.change(None)
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let at = usize::try_from(offset).unwrap();
-        self.change(Some(Operation::Write(at, data.to_vec())))
-    }
+/// Every block but the last two is in a segment, and merged twice.
+fn small() -> Options {
+    let shape = Shape {
+        delta_blocks: 2,
+        segment_blocks: 1,
+        ratio: 3,
+        levels: 1,
+        shard_bits: 1,
+        merges_at_once: true,
+    };
+    options_with(32, shape)
 }
 
 /// What is kept and what is connected, one update after the other.
@@ -165,30 +53,24 @@ fn updates() -> Updates {
     updates
 }
 
-fn open_disk(disk: &Disk) -> Result<Index, Error> {
+fn open_disk(disk: &Disk, options: &Options) -> Result<Index, Error> {
     let attempt = "open the disk";
     let database = Database::builder()
-        .create_with_backend(disk.clone())
+        .create_with_backend(disk.file(MAIN))
         .map_err(crate::index::error::store(attempt))?;
-    Index::from_database(
-        database,
-        Arc::new(Memory::default()),
-        None,
-        Network::Regtest,
-        &options(32),
-    )
+    let store = Arc::new(disk.clone());
+    Index::from_database(database, store, None, Network::Regtest, options)
 }
 
 /// An empty index on a disk.
-fn image() -> Vec<u8> {
-    let disk = Disk::new(Vec::new(), usize::MAX);
+fn image() -> Image {
+    let disk = Disk::new(Image::new(), usize::MAX, Fault::Power);
     let database = Database::builder()
-        .create_with_backend(disk.clone())
+        .create_with_backend(disk.file(MAIN))
         .unwrap();
-    open::initialise(&database, Network::Regtest, &options(32)).unwrap();
+    open::initialise(&database, Network::Regtest, &small()).unwrap();
     drop(database);
-    let state = disk.0.lock().unwrap();
-    state.safe.clone()
+    disk.image()
 }
 
 /// The digests before the first update and after each.
@@ -202,13 +84,14 @@ fn digests(updates: &Updates) -> Vec<Digests> {
     digests
 }
 
-/// Does the updates until the power fails; returns how many were confirmed.
-fn run(disk: &Disk, updates: &Updates, done: usize) -> usize {
-    let Ok(mut index) = open_disk(disk) else {
+/// Does the updates until one fails; returns how many were confirmed.
+fn run(disk: &Disk, options: &Options, updates: &Updates, done: usize) -> usize {
+    let Ok(mut index) = open_disk(disk, options) else {
         return done;
     };
     for (confirmed, (keep, connect)) in updates.iter().enumerate().skip(done) {
-        if index.update(*keep, connect).is_err() {
+        if let Err(error) = follow(&mut index, updates, confirmed, *keep, connect) {
+            assert_eq!(error.kind(), ErrorKind::Io, "{error:?}");
             let again = error_of(index.update(*keep, connect));
             assert!(matches!(again, Error::Failed), "{again:?}");
             return confirmed;
@@ -217,32 +100,108 @@ fn run(disk: &Disk, updates: &Updates, done: usize) -> usize {
     updates.len()
 }
 
-#[test]
-fn power_loss_at_any_moment_leaves_a_whole_index() {
+/// An update, with the blocks below the fork that have to come again.
+fn follow(
+    index: &mut Index,
+    updates: &Updates,
+    done: usize,
+    keep: Option<Height>,
+    connect: &[ConnectedBlock],
+) -> Result<(), Error> {
+    let kept = index.keepable(keep);
+    let mut chain: Vec<ConnectedBlock> = Vec::new();
+    for (keep, connect) in &updates[..done] {
+        chain.truncate(count(*keep));
+        chain.extend_from_slice(connect);
+    }
+    chain.truncate(count(keep));
+    let again = chain.split_off(count(kept).min(chain.len()));
+    index.update(kept, &[&again, connect].concat()).map(drop)
+}
+
+fn count(keep: Option<Height>) -> usize {
+    keep.map_or(0, |height| usize::try_from(height.0).unwrap() + 1)
+}
+
+/// What `digests` says of the state that is found, which is the one before or after an update.
+fn assert_whole(
+    disk: &Disk,
+    options: &Options,
+    digests: &[Digests],
+    confirmed: usize,
+    what: &str,
+) -> usize {
+    let index = open_disk(disk, options).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    let found = index.digest().unwrap();
+    (confirmed..digests.len().min(confirmed + 2))
+        .find(|done| digests[*done] == found)
+        .unwrap_or_else(|| panic!("{what}: not a whole index"))
+}
+
+/// Faults at so many operations, evenly spread; at every one when this is built with `CLAUSTRUM_ALL_FAULTS` set.
+fn at_operations(
+    options: &Options,
+    count: usize,
+    mut fault_at: impl FnMut(usize, &Updates, &[Digests], &Image),
+) {
     let updates = updates();
     let digests = digests(&updates);
     let image = image();
-    let undisturbed = Disk::new(image.clone(), usize::MAX);
-    assert_eq!(run(&undisturbed, &updates, 0), updates.len());
-    let operations = undisturbed.0.lock().unwrap().operations_done;
-    for at in 0..operations {
-        for seed in 1..=3 {
-            let seed = u64::try_from(at).unwrap() * 3 + seed;
-            let disk = Disk::new(image.clone(), at);
-            let confirmed = run(&disk, &updates, 0);
-            // The power fails once more while the file is mended.
-            let mending = Disk::new(disk.after_power_loss(seed), at % 7);
-            drop(open_disk(&mending));
-            let disk = Disk::new(mending.after_power_loss(seed + 1), usize::MAX);
-            let index = open_disk(&disk).unwrap();
-            let found = index.digest().unwrap();
-            let done = (confirmed..=updates.len().min(confirmed + 1))
-                .find(|done| digests[*done] == found)
-                .unwrap_or_else(|| panic!("operation {at}, seed {seed}: not a whole index"));
-            drop(index);
-            assert_eq!(run(&disk, &updates, done), updates.len());
-            let index = open_disk(&disk).unwrap();
+    let undisturbed = Disk::new(image.clone(), usize::MAX, Fault::Power);
+    assert_eq!(run(&undisturbed, options, &updates, 0), updates.len());
+    let stride = match option_env!("CLAUSTRUM_ALL_FAULTS") {
+        Some(_) => 1,
+        // Odd, so that every kind of operation has its turn.
+        None => (undisturbed.operations_done() / count) | 1,
+    };
+    for at in (0..undisturbed.operations_done()).step_by(stride) {
+        fault_at(at, &updates, &digests, &image);
+    }
+}
+
+fn assert_power_loss_is_survived(options: &Options, count: usize) {
+    at_operations(options, count, |at, updates, digests, image| {
+        let seed = u64::try_from(at).unwrap();
+        let disk = Disk::new(image.clone(), at, Fault::Power);
+        let confirmed = run(&disk, options, updates, 0);
+        // The power fails once more while the files are mended.
+        let mending = Disk::new(disk.after_power_loss(seed), at % 7, Fault::Power);
+        drop(open_disk(&mending, options));
+        let disk = Disk::new(mending.after_power_loss(seed + 1), usize::MAX, Fault::Power);
+        let what = format!("operation {at}");
+        let done = assert_whole(&disk, options, digests, confirmed, &what);
+        assert_eq!(run(&disk, options, updates, done), updates.len());
+        let index = open_disk(&disk, options).unwrap();
+        assert_eq!(Some(&index.digest().unwrap()), digests.last());
+    });
+}
+
+#[test]
+fn power_loss_at_any_moment_leaves_a_whole_index() {
+    assert_power_loss_is_survived(&small(), 60);
+}
+
+#[test]
+fn power_loss_at_any_moment_leaves_whole_delta_rows() {
+    assert_power_loss_is_survived(&options_with(32, Shape::default()), 200);
+}
+
+#[test]
+fn an_operation_that_fails_stops_the_index_and_harms_nothing() {
+    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
+        at_operations(&small(), 25, |at, updates, digests, image| {
+            let disk = Disk::new(image.clone(), at, Fault::Once(kind));
+            let confirmed = run(&disk, &small(), updates, 0);
+            let done = if confirmed == updates.len() {
+                // It met a file that nobody needs any more.
+                confirmed
+            } else {
+                let what = format!("operation {at}, {kind}");
+                assert_whole(&disk, &small(), digests, confirmed, &what)
+            };
+            assert_eq!(run(&disk, &small(), updates, done), updates.len());
+            let index = open_disk(&disk, &small()).unwrap();
             assert_eq!(Some(&index.digest().unwrap()), digests.last());
-        }
+        });
     }
 }

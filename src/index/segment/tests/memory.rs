@@ -16,8 +16,15 @@ pub(in crate::index) struct Memory {
     files: Arc<Mutex<BTreeMap<SegmentId, Bytes>>>,
 }
 
+/// One file.
 #[derive(Clone, Debug, Default)]
-struct Bytes(Arc<RwLock<Vec<u8>>>);
+pub(in crate::index) struct Bytes(Arc<RwLock<Vec<u8>>>);
+
+impl Bytes {
+    pub(in crate::index) fn new(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(RwLock::new(bytes)))
+    }
+}
 
 impl Memory {
     pub(in crate::index) fn change(&self, id: SegmentId, change: impl FnOnce(&mut Vec<u8>)) {
@@ -47,8 +54,7 @@ impl Store for Memory {
         let bytes = self.file(id).unwrap().0.read().unwrap().clone();
         let mut builder = Database::builder();
         builder.set_cache_size(cache);
-        let copy = Bytes(Arc::new(RwLock::new(bytes)));
-        let database = builder.create_with_backend(copy);
+        let database = builder.create_with_backend(Bytes::new(bytes));
         Ok(Box::new(database.map_err(store("open"))?))
     }
 
