@@ -55,8 +55,12 @@ enum Command {
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum IndexCommand {
+    /// Read everything and say whether it fits together
+    Check,
     /// Print a digest of every table, and the commitment of the last block
     Digest,
+    /// Delete the index; the next start builds it anew from the node
+    Rebuild,
 }
 
 /// Runs the program; the one place that prints an error.
@@ -115,9 +119,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Address => show_address(&open(&config)?),
         Command::CheckConfig => check::run(&config, print),
         Command::Status => print(&status(&config)?),
-        Command::Index {
-            command: IndexCommand::Digest,
-        } => print(&digest(&config)?),
+        Command::Index { command } => print(&look_into_index(&config, command)?),
     }
 }
 
@@ -175,6 +177,27 @@ fn status(config: &Config) -> Result<String, Failure> {
         )));
     }
     Ok(status.to_text())
+}
+
+fn look_into_index(config: &Config, command: IndexCommand) -> Result<String, Failure> {
+    match command {
+        IndexCommand::Check => check_index(config),
+        IndexCommand::Digest => digest(config),
+        IndexCommand::Rebuild => {
+            engine::delete_index(&open(config)?.index_dir())
+                .map_err(|error| Failure::new(error.kind(), &error))?;
+            Ok("the index is deleted; the next start builds it anew from the node\n".to_owned())
+        }
+    }
+}
+
+fn check_index(config: &Config) -> Result<String, Failure> {
+    let checked = engine::check(&open(config)?.index_dir(), config.network);
+    let checked = checked.map_err(|error| Failure::new(error.kind(), &error))?;
+    Ok(format!(
+        "the index is whole: {} blocks, {} transactions, {} scripts, {} touches, {} unspent outputs\n",
+        checked.blocks, checked.transactions, checked.scripts, checked.touches, checked.unspent
+    ))
 }
 
 /// One line a table: its name and the SHA-256 of its rows.

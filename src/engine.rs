@@ -144,6 +144,16 @@ pub fn digests(index_dir: &Path, network: Network) -> Result<index::Digests, ind
     Index::open(index_dir, network)?.digest()
 }
 
+/// Reads everything in an index that no server has open.
+pub fn check(index_dir: &Path, network: Network) -> Result<index::Checked, index::Error> {
+    Index::open(index_dir, network)?.check()
+}
+
+/// Deletes an index that no server has open, so that the next start builds it anew.
+pub fn delete_index(index_dir: &Path) -> Result<(), index::Error> {
+    Index::delete(index_dir)
+}
+
 /// Why the engine does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

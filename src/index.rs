@@ -9,6 +9,7 @@
 //! height) and by a tag of its outpoint, and meets its funding when a script is read.
 
 mod blocks;
+mod check;
 mod codec;
 mod commitment;
 mod delta_layer;
@@ -46,6 +47,7 @@ use std::sync::Arc;
 use bitcoin::{Amount, BlockHash, OutPoint, Transaction, Txid};
 use redb::Database;
 
+pub use check::Checked;
 pub use commitment::Commitment;
 pub use digest::Digests;
 pub use error::{BlockFault, BlockFilesFault, Error};
@@ -170,7 +172,7 @@ impl Index {
     pub fn open_with(dir: &Path, network: Network, options: &Options) -> Result<Self, Error> {
         error::guarded("open the index", || {
             let (database, lock) = open::database(dir, network, options)?;
-            let store = Arc::new(Directory::open(dir.join("segments"))?);
+            let store = Arc::new(Directory::open(dir.join(open::SEGMENTS))?);
             Self::from_database(database, store, Some(lock), network, options)
         })
     }

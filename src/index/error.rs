@@ -22,8 +22,8 @@ pub enum Error {
     },
     /// The files were written by another version of this program.
     #[error(
-        "open the index: its format is {found} and this version reads {supported}; delete the \
-         directory `index` in the data directory and start again, it is rebuilt from the node"
+        "open the index: its format is {found} and this version reads {supported}; delete it with \
+         `claustrum index rebuild` and start again, it is rebuilt from the node"
     )]
     OtherFormat {
         /// What the files say.
@@ -33,8 +33,8 @@ pub enum Error {
     },
     /// What was read is not what was written.
     #[error(
-        "{attempt}: the file is damaged; stop the server, delete the directory `index` in the data \
-         directory and start again, it is rebuilt from the node"
+        "{attempt}: the file is damaged; stop the server, delete the index with `claustrum index rebuild` and start \
+         again, it is rebuilt from the node"
     )]
     Damaged {
         /// What was being done.
@@ -73,7 +73,7 @@ pub enum Error {
     /// The node's block files do not hold what the index saw in them.
     #[error(
         "read a transaction from the node's block files: {fault}; if the node was synchronised anew or its files were \
-         moved, delete the directory `index` in the data directory and start again, it is rebuilt from the node"
+         moved, delete the index with `claustrum index rebuild` and start again, it is rebuilt from the node"
     )]
     BlockFiles {
         /// What is wrong.

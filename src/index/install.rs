@@ -37,7 +37,7 @@ impl Index {
             return Err(Error::Discontinuous);
         }
         for row in rows {
-            self.check(tip, &blocks, row)
+            self.check_row(tip, &blocks, row)
                 .map_err(|fault| Error::Block {
                     height: Height(height),
                     fault,
@@ -85,7 +85,7 @@ impl Index {
     }
 
     /// Whether a block stands where it belongs.
-    fn check(
+    fn check_row(
         &self,
         below: Option<ChainTip>,
         blocks: &Blocks,

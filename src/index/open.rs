@@ -24,9 +24,12 @@ use super::{upkeep, writer};
 use crate::chain::{ChainTip, Height, Network, TxNum};
 use crate::limits;
 
-const FILE: &str = "main.redb";
+pub(super) const FILE: &str = "main.redb";
 /// An index in the making; it gets its name when it is complete, so that a crash leaves none that is half made.
-const FILE_IN_THE_MAKING: &str = "main.redb.new";
+pub(super) const FILE_IN_THE_MAKING: &str = "main.redb.new";
+
+/// The directory of the segments.
+pub(super) const SEGMENTS: &str = "segments";
 
 const OPEN: &str = "open the index";
 const CREATE: &str = "create the index";
@@ -39,6 +42,16 @@ pub(super) fn database(
     network: Network,
     options: &Options,
 ) -> Result<(Database, File), Error> {
+    let lock = lock(dir)?;
+    if !dir.join(FILE).try_exists().map_err(error::io(OPEN))? {
+        create(dir, &lock, network, options)?;
+    }
+    let database = redb_builder().open(dir.join(FILE)).map_err(store(OPEN))?;
+    Ok((database, lock))
+}
+
+/// Makes the directory if need be, and keeps other instances out of it.
+pub(super) fn lock(dir: &Path) -> Result<File, Error> {
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o700);
     builder.create(dir).map_err(error::io(CREATE))?;
@@ -47,11 +60,14 @@ pub(super) fn database(
         TryLockError::WouldBlock => Error::Busy,
         TryLockError::Error(source) => error::io(OPEN)(source),
     })?;
-    if !dir.join(FILE).try_exists().map_err(error::io(OPEN))? {
-        create(dir, &lock, network, options)?;
+    Ok(lock)
+}
+
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
-    let database = redb_builder().open(dir.join(FILE)).map_err(store(OPEN))?;
-    Ok((database, lock))
 }
 
 fn redb_builder() -> Builder {
@@ -62,12 +78,7 @@ fn redb_builder() -> Builder {
 
 fn create(dir: &Path, lock: &File, network: Network, options: &Options) -> Result<(), Error> {
     let path = dir.join(FILE_IN_THE_MAKING);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error::io(CREATE)(error));
-        }
-        Ok(()) | Err(_) => {}
-    }
+    remove_if_there(&path).map_err(error::io(CREATE))?;
     let file = OpenOptions::new()
         .read(true)
         .write(true)

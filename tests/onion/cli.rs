@@ -253,6 +253,9 @@ fn a_first_run_on_a_terminal_shows_the_address_that_was_told_before_it() {
     let status = run(&[&["status"], words(&flags).as_slice()].concat());
     assert_eq!(status.status.code(), Some(69), "{}", said(&status));
     digest_is_printed(&flags);
+    let check = run(&[&["index", "check"], words(&flags).as_slice()].concat());
+    assert_eq!(check.status.code(), Some(0), "{}", said(&check));
+    assert!(said(&check).starts_with("the index is whole: "));
     everything_is_for_the_owner_alone(&folder.path().join("data"));
 }
 

@@ -9,6 +9,7 @@ use bitcoin::Transaction;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _};
 
 use super::chain::{Chain, Payment};
+use super::layout::{SMALL, options_with};
 use super::{error_of, in_memory, options};
 use crate::chain::{Height, Network, ScriptHash};
 use crate::error::{ErrorKind, report};
@@ -92,7 +93,7 @@ fn another_format_names_the_remedy() {
     assert_eq!(error.kind(), ErrorKind::Corruption);
     let text = report(&error);
     assert!(
-        text.contains("its format is 9 and this version reads 2; delete"),
+        text.contains("its format is 9 and this version reads 2; delete it with"),
         "{text}"
     );
 }
@@ -247,6 +248,89 @@ fn assert_right_or_damaged(index: &Index, chain: &Chain, what: &str) {
             Err(error) => damaged(error),
         }
     }
+}
+
+/// An index whose blocks are in segments, closed, and the files of these.
+fn closed_with_segments() -> (tempfile::TempDir, Vec<PathBuf>) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut index = open_small(dir.path()).unwrap();
+    index.update(None, &chain().blocks).unwrap();
+    drop(index);
+    let entries = fs::read_dir(dir.path().join("segments")).unwrap();
+    let files = entries.map(|entry| entry.unwrap().path()).collect();
+    (dir, files)
+}
+
+fn open_small(dir: &Path) -> Result<Index, Error> {
+    Index::open_with(dir, Network::Regtest, &options_with(32, SMALL))
+}
+
+#[test]
+fn segments_that_are_gone_cut_or_grown_are_refused_and_left_alone() {
+    let (dir, files) = closed_with_segments();
+    for (n, file) in files.iter().enumerate() {
+        let whole = fs::read(file).unwrap();
+        let lengths = [0, whole.len() / 2, whole.len() - 1, whole.len() + 4096];
+        let mut changed = whole.clone();
+        changed.resize(lengths[n % lengths.len()], 0);
+        fs::write(file, &changed).unwrap();
+        let error = error_of(open_small(dir.path()));
+        assert_eq!(error.kind(), ErrorKind::Corruption, "{error:?}");
+        assert!(report(&error).contains("`claustrum index rebuild`"));
+        assert_eq!(fs::read(file).unwrap(), changed);
+        fs::remove_file(file).unwrap();
+        assert_eq!(
+            error_of(open_small(dir.path())).kind(),
+            ErrorKind::Corruption
+        );
+        fs::write(file, &whole).unwrap();
+    }
+    open_small(dir.path()).unwrap().check().unwrap();
+    // One segment in the place of another.
+    fs::copy(&files[0], &files[1]).unwrap();
+    let damaged = |index: Index| index.check().map(drop);
+    let error = error_of(open_small(dir.path()).and_then(damaged));
+    assert_eq!(error.kind(), ErrorKind::Corruption, "{error:?}");
+    Index::delete(dir.path()).unwrap();
+    let index = open_small(dir.path()).unwrap();
+    assert_eq!(index.snapshot().tip(), None);
+    assert!(matches!(error_of(Index::delete(dir.path())), Error::Busy));
+}
+
+#[test]
+fn a_flipped_bit_in_a_segment_is_noticed_by_check_and_by_every_answer_it_would_change() {
+    let (dir, files) = closed_with_segments();
+    let chain = chain();
+    let (mut noticed, mut harmless) = (0, 0);
+    for file in files.iter().step_by(2) {
+        let whole = fs::read(file).unwrap();
+        let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
+        for at in used.iter().copied().step_by((used.len() / 25) | 1) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << (at % 8);
+            fs::write(file, &flipped).unwrap();
+            let what = format!("byte {at}");
+            match open_small(dir.path()) {
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Corruption, "{what}: {error:?}");
+                    noticed += 1;
+                }
+                Ok(index) => {
+                    assert_right_or_damaged(&index, &chain, &what);
+                    match index.check() {
+                        Ok(_) => harmless += 1,
+                        Err(error) => {
+                            assert_eq!(error.kind(), ErrorKind::Corruption, "{what}: {error:?}");
+                            noticed += 1;
+                        }
+                    }
+                }
+            }
+        }
+        fs::write(file, &whole).unwrap();
+    }
+    // Most of a small file is redb's list of free pages, which is not read.
+    assert!(noticed > 5, "{noticed} noticed, {harmless} harmless");
 }
 
 #[test]

@@ -95,7 +95,7 @@ proptest! {
 }
 
 /// Small enough for every kind of merge within a few dozen blocks.
-const SMALL: Shape = Shape {
+pub(super) const SMALL: Shape = Shape {
     delta_blocks: 4,
     segment_blocks: 2,
     ratio: 2,

@@ -1,0 +1,97 @@
+//! Looking at everything that is stored, and starting over.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::error::{Error, io};
+use super::layer::ScriptEntry;
+use super::merge::{FingerprintSource as _, ScriptSource as _};
+use super::segment::store::{Directory, Store as _};
+use super::snapshot::{DAMAGED_NUMBERS, Snapshot};
+use super::{Index, open};
+use crate::chain::{BlockPosition, Height};
+
+/// What was found whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Blocks.
+    pub blocks: u32,
+    /// Transactions in them.
+    pub transactions: u64,
+    /// Scripts that they touch.
+    pub scripts: u64,
+    /// Pairs of a script and a transaction.
+    pub touches: u64,
+    /// Outputs that no block spends, and those of which only transactions tell.
+    pub unspent: u64,
+}
+
+impl Index {
+    /// Reads everything: each blob against its checksum, each spending against its funding, the fingerprints against
+    /// the number of transactions, and of each block the coinbase by its txid. Damage is an error.
+    pub fn check(&self) -> Result<Checked, Error> {
+        let snapshot = self.snapshot();
+        let mut checked = Checked {
+            transactions: transactions(&snapshot)?,
+            ..Checked::default()
+        };
+        let mut scripts = snapshot.scripts()?;
+        let mut entry = ScriptEntry::default();
+        while scripts.next(&mut entry)?.is_some() {
+            entry.settle(|_| true)?;
+            checked.scripts += 1;
+            checked.touches += u64::try_from(entry.touches.len()).unwrap_or(u64::MAX);
+            checked.unspent += u64::try_from(entry.fundings.len()).unwrap_or(u64::MAX);
+            entry.clear();
+        }
+        for height in (0..).map(Height) {
+            let Some(txids) = snapshot.block_txids(height)? else {
+                checked.blocks = height.0;
+                return Ok(checked);
+            };
+            check_coinbase(&snapshot, height, txids.first().ok_or(DAMAGED_NUMBERS)?)?;
+        }
+        Ok(checked)
+    }
+
+    /// Deletes the index in this directory, which no server may have open; the next start builds it anew.
+    pub fn delete(dir: &Path) -> Result<(), Error> {
+        let _lock: File = open::lock(dir)?;
+        let attempt = "delete the index";
+        // First what makes the rest count, so that a crash in between leaves no index at all.
+        for name in [open::FILE, open::FILE_IN_THE_MAKING] {
+            open::remove_if_there(&dir.join(name)).map_err(io(attempt))?;
+        }
+        let segments = Directory::open(dir.join(open::SEGMENTS))?;
+        for id in segments.list()? {
+            segments.remove(id)?;
+        }
+        Ok(())
+    }
+}
+
+/// As many fingerprints as numbers, and each number once.
+fn transactions(snapshot: &Snapshot) -> Result<u64, Error> {
+    let expected = snapshot.blocks().tip().and_then(|(_, last)| last.end());
+    let expected = expected.map_or(0, |end| u64::from(end.0));
+    let mut fingerprints = snapshot.fingerprints()?;
+    let (mut count, mut sum) = (0, 0);
+    while let Some((_, number)) = fingerprints.next()? {
+        count += 1;
+        sum += u64::from(number.0);
+    }
+    if count == expected && sum == expected * expected.saturating_sub(1) / 2 {
+        Ok(count)
+    } else {
+        Err(DAMAGED_NUMBERS)
+    }
+}
+
+/// Its txid leads to it, or, if it was mined twice, to the later one.
+fn check_coinbase(snapshot: &Snapshot, height: Height, txid: &bitcoin::Txid) -> Result<(), Error> {
+    let here = BlockPosition { height, index: 0 };
+    match snapshot.position(txid)? {
+        Some(found) if found >= here => Ok(()),
+        Some(_) | None => Err(DAMAGED_NUMBERS),
+    }
+}
