@@ -8,6 +8,7 @@
 //! No lookup is made while writing: a spending is recorded by what the node's undo data says of the output (script,
 //! height) and by a tag of its outpoint, and meets its funding when a script is read.
 
+mod background;
 mod blocks;
 mod check;
 mod codec;
@@ -43,6 +44,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bitcoin::{Amount, BlockHash, OutPoint, Transaction, Txid};
 use redb::Database;
@@ -57,6 +59,7 @@ pub use snapshot::Snapshot;
 
 use crate::chain::{ConnectedBlock, Height, Network};
 use crate::limits;
+use background::Background;
 use blocks::Blocks;
 use keys::KeyedHash;
 use merger::Merging;
@@ -153,6 +156,9 @@ pub struct Index {
     /// Set while what the files hold is not known to be what the snapshot says.
     failed: bool,
     merging: Option<Merging>,
+    scrubbing: Option<Background<()>>,
+    /// When all segments were looked at last, or the index was opened.
+    scrubbed: Instant,
     store: Arc<dyn Store>,
     budget: Arc<CacheBudget>,
     files: Option<Arc<dyn BlockFiles>>,
@@ -202,6 +208,8 @@ impl Index {
             snapshot: Arc::new(snapshot),
             failed: false,
             merging: None,
+            scrubbing: None,
+            scrubbed: Instant::now(),
             store,
             budget,
             files: None,

@@ -74,6 +74,10 @@ pub const MERGE_RATIO: usize = 4;
 pub const SEGMENT_LEVELS: u32 = 4;
 /// The base is cut into two to the power of this many files: a merge needs the space of one of them.
 pub const BASE_SHARD_BITS: u8 = 6;
+/// Every blob of the index is looked at this often, in the background.
+pub const SCRUB_INTERVAL: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Newest blocks that are compared with the node's at the start: all that an unclean end can have touched, and more.
+pub const VERIFIED_BLOCKS: u32 = 10;
 /// Bytes of one blob of a segment: with key and lengths it fills a page of 8 KiB.
 pub const SEGMENT_BLOB_BYTES: usize = 8150;
 /// Pages that redb keeps in memory for one segment that is being written; what fits is written once.

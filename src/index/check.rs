@@ -2,14 +2,21 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
 
+use bitcoin::{Transaction, Txid};
+
+use super::background::{Background, Pace};
+use super::commitment::Commitment;
 use super::error::{Error, io};
 use super::layer::ScriptEntry;
 use super::merge::{FingerprintSource as _, ScriptSource as _};
 use super::segment::store::{Directory, Store as _};
 use super::snapshot::{DAMAGED_NUMBERS, Snapshot};
-use super::{Index, open};
-use crate::chain::{BlockPosition, Height};
+use super::{Index, open, row, touch};
+use crate::chain::{BlockPosition, ConnectedBlock, Height};
+use crate::limits;
 
 /// What was found whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +61,57 @@ impl Index {
         Ok(checked)
     }
 
+    /// Compares blocks, the first at a height, with what was indexed of them; a difference is damage. Of blocks that
+    /// are not in the index nothing is said.
+    pub fn verify(&self, from: Height, blocks: &[ConnectedBlock]) -> Result<(), Error> {
+        let snapshot = self.snapshot();
+        for (height, connected) in (from.0..).map(Height).zip(blocks) {
+            let hash = connected.block.block_hash();
+            if snapshot.block_hash(height)? != Some(hash) {
+                return Ok(());
+            }
+            let below = height.0.checked_sub(1).map(Height);
+            let below = below.map(|below| snapshot.commitment(below)).transpose()?;
+            let below = below.flatten().unwrap_or(Commitment::START);
+            let transactions = connected.block.txdata.iter();
+            let txids: Vec<Txid> = transactions.map(Transaction::compute_txid).collect();
+            let touches = touch::touches(height, connected, &txids)
+                .map_err(|fault| Error::Block { height, fault })?;
+            let commitment = below.followed_by(&hash, &touches);
+            let delta = row::encode(height, &txids, &touches, &self.keyed);
+            let row = self.recent.row(height);
+            if snapshot.commitment(height)? != Some(commitment)
+                || snapshot.block_txids(height)? != Some(txids)
+                || row.is_some_and(|row| !row.is_stored_as(&delta))
+            {
+                return Err(Error::Damaged {
+                    attempt: "compare the newest blocks with the index",
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks, from time to time and in the background, at every blob of every segment; damage is an error of the call
+    /// after it is found.
+    pub(super) fn scrub(&mut self) -> Result<(), Error> {
+        if let Some(scrubbing) = self.scrubbing.take_if(|work| work.is_done()) {
+            scrubbing.finish()?;
+            self.scrubbed = Instant::now();
+        }
+        if self.scrubbing.is_none() && self.scrubbed.elapsed() >= limits::SCRUB_INTERVAL {
+            let segments = Arc::clone(&self.segments);
+            let work = move |mut pace: Pace| {
+                for segment in segments.all() {
+                    segment.verify(|| pace.goes_on())?;
+                }
+                Ok(Some(()))
+            };
+            self.scrubbing = Some(Background::launch("index-scrub", work)?);
+        }
+        Ok(())
+    }
+
     /// Deletes the index in this directory, which no server may have open; the next start builds it anew.
     pub fn delete(dir: &Path) -> Result<(), Error> {
         let _lock: File = open::lock(dir)?;
@@ -88,7 +146,7 @@ fn transactions(snapshot: &Snapshot) -> Result<u64, Error> {
 }
 
 /// Its txid leads to it, or, if it was mined twice, to the later one.
-fn check_coinbase(snapshot: &Snapshot, height: Height, txid: &bitcoin::Txid) -> Result<(), Error> {
+fn check_coinbase(snapshot: &Snapshot, height: Height, txid: &Txid) -> Result<(), Error> {
     let here = BlockPosition { height, index: 0 };
     match snapshot.position(txid)? {
         Some(found) if found >= here => Ok(()),

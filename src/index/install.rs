@@ -6,9 +6,10 @@ use bitcoin::block::Header;
 use bitcoin::consensus::encode;
 
 use super::Index;
+use super::background::Pace;
 use super::blocks::Blocks;
 use super::error::{self, BlockFault, Error};
-use super::merger::{self, Pace};
+use super::merger;
 use super::schema::{HeaderRow, Tables};
 use super::segment::{Segment, SegmentFile};
 use super::segments::Segments;

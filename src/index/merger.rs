@@ -1,12 +1,9 @@
 //! Small segments become larger ones, in a thread of its own that leaves the machine to others.
 
-use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
+use super::background::{Background, Pace};
 use super::blocks::Blocks;
 use super::error::Error;
 use super::layer::ScriptEntry;
@@ -19,11 +16,6 @@ use super::segment::{Kind, Segment, SegmentFile, SegmentId, Shard};
 use super::segments::{Segments, chain, pieces, ranges};
 use super::shape::Shape;
 use crate::chain::{Height, TxNum};
-
-/// Entries between two looks at the clock.
-const ENTRIES_AT_A_TIME: u32 = 4096;
-/// Lower than everything else that runs with ordinary priority.
-const NICENESS: i32 = 15;
 
 /// A segment and the keys that are read of it.
 type Piece = (Arc<Segment>, RangeInclusive<u64>);
@@ -98,94 +90,15 @@ fn unfinished(segments: &Segments) -> Option<(RangeInclusive<Height>, u8)> {
 pub(super) struct Merging {
     /// What it reads: when one of these is gone, the outcome is void.
     pub(super) inputs: Vec<SegmentId>,
-    cancel: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<Option<Vec<SegmentFile>>, Error>>>,
+    pub(super) work: Background<Vec<SegmentFile>>,
 }
 
 impl Merging {
     pub(super) fn launch(job: Job, store: Arc<dyn Store>) -> Result<Self, Error> {
-        let cancel = Arc::new(AtomicBool::new(false));
         let inputs = job.inputs();
-        let pace = Pace::leaving_room(Arc::clone(&cancel));
-        let builder = thread::Builder::new().name("index-merge".to_owned());
-        let thread = builder.spawn(move || {
-            // Where this is refused it merges all the same.
-            let _refused = rustix::process::setpriority_process(None, NICENESS);
-            run(&job, &*store, pace)
-        });
-        let thread = thread.map_err(|source: io::Error| Error::Io {
-            attempt: "start a thread that merges segments of the index",
-            source,
-        })?;
-        Ok(Self {
-            inputs,
-            cancel,
-            thread: Some(thread),
-        })
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-
-    /// Waits for the outcome; `None` when it was called off.
-    pub(super) fn finish(mut self) -> Result<Option<Vec<SegmentFile>>, Error> {
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(outcome)) => outcome,
-            // The place of a panic was told where it happened.
-            Some(Err(_)) | None => Err(Error::Failed),
-        }
-    }
-}
-
-impl Drop for Merging {
-    fn drop(&mut self) {
-        self.cancel.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
-    }
-}
-
-/// When to rest, and when to give up.
-pub(super) struct Pace {
-    cancel: Arc<AtomicBool>,
-    entries: u32,
-    /// Begin of the present stretch of work; `None` when there is no rest.
-    begun: Option<Instant>,
-}
-
-impl Pace {
-    /// Rests as long as it works.
-    fn leaving_room(cancel: Arc<AtomicBool>) -> Self {
-        Self {
-            cancel,
-            entries: 0,
-            begun: Some(Instant::now()),
-        }
-    }
-
-    /// Never rests and never gives up.
-    pub(super) fn full() -> Self {
-        Self {
-            cancel: Arc::default(),
-            entries: 0,
-            begun: None,
-        }
-    }
-
-    /// To be called for each entry; `false` when the merge is called off.
-    fn goes_on(&mut self) -> bool {
-        self.entries += 1;
-        if self.entries < ENTRIES_AT_A_TIME {
-            return true;
-        }
-        self.entries = 0;
-        if let Some(begun) = &mut self.begun {
-            thread::sleep(begun.elapsed().min(Duration::from_secs(1)));
-            *begun = Instant::now();
-        }
-        !self.cancel.load(Ordering::Acquire)
+        let merge = move |pace| run(&job, &*store, pace);
+        let work = Background::launch("index-merge", merge)?;
+        Ok(Self { inputs, work })
     }
 }
 

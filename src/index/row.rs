@@ -139,6 +139,12 @@ impl Row {
         })
     }
 
+    /// Whether these are its bytes, with the checksum.
+    pub(super) fn is_stored_as(&self, stored: &[u8]) -> bool {
+        let stored = stored.split_last_chunk::<CHECKSUM_BYTES>();
+        stored.is_some_and(|(bytes, _)| *bytes == *self.bytes)
+    }
+
     /// The transaction at this index of the block, by its number in the chain.
     pub(super) fn number(&self, transaction: u32) -> Result<TxNum, Error> {
         let number = self.first.0.checked_add(transaction).map(TxNum);

@@ -7,6 +7,7 @@ mod installed;
 mod layout;
 mod model;
 mod power;
+mod selfcheck;
 mod special;
 
 use std::sync::Arc;

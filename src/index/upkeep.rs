@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bitcoin::hashes::Hash as _;
 
 use super::Index;
+use super::background::Pace;
 use super::error::{self, Error};
 use super::layer::ScriptEntry;
 use super::merge::{FingerprintSource as _, ScriptSource as _};
-use super::merger::{self, Merging, Pace};
+use super::merger::{self, Merging};
 use super::recent::Recent;
 use super::schema::Tables;
 use super::segment::cache::{CacheBudget, SHARE_BYTES_MIN};
@@ -62,6 +63,7 @@ impl Index {
 
     fn flush_and_merge(&mut self) -> Result<bool, Error> {
         let mut changed = false;
+        self.scrub()?;
         while self.delta_count()
             >= self
                 .shape
@@ -71,7 +73,7 @@ impl Index {
             self.flush()?;
             changed = true;
         }
-        if let Some(merging) = self.merging.take_if(|merging| merging.is_done()) {
+        if let Some(merging) = self.merging.take_if(|merging| merging.work.is_done()) {
             changed |= self.take_over(merging)?;
         }
         while self.merging.is_none() {
@@ -138,7 +140,7 @@ impl Index {
     fn take_over(&mut self, merging: Merging) -> Result<bool, Error> {
         let is_here = |id: &SegmentId| self.segments.all().any(|segment| segment.file.id == *id);
         let all_here = merging.inputs.iter().all(is_here);
-        match merging.finish()? {
+        match merging.work.finish()? {
             Some(made) if all_here => {
                 self.install_merged(made)?;
                 Ok(true)

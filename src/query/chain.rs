@@ -110,6 +110,10 @@ pub(super) fn transaction(
     node: &dyn NodeReader,
     txid: &ClientTxid,
 ) -> Result<Answer, Error> {
+    let own = view.snapshot.transaction(txid.expose());
+    if let Some(bytes) = own.map_err(Error::Index)? {
+        return Ok(Answer::Transaction(bytes));
+    }
     let position = view
         .snapshot
         .position(txid.expose())

@@ -31,6 +31,8 @@ pub(super) struct Writer {
     progress: ProgressWriter,
     /// Whether the node was checked since it was lost.
     acquainted: bool,
+    /// Whether the newest blocks were compared with the node's.
+    verified: bool,
     /// When index and node last stood together or came nearer.
     fresh: Instant,
 }
@@ -69,6 +71,7 @@ impl Writer {
             publish,
             progress,
             acquainted: false,
+            verified: false,
             fresh: Instant::now(),
         }
     }
@@ -86,6 +89,10 @@ impl Writer {
         }
         .map_err(Error::Node)?;
         self.acquainted = true;
+        if !self.verified {
+            self.verify_newest()?;
+            self.verified = true;
+        }
         let snapshot = self.index.snapshot();
         self.progress.blocks(blocks(&snapshot), count(node.headers));
         match plan::plan(&snapshot, &*self.source, &node)? {
@@ -113,6 +120,22 @@ impl Writer {
         self.acquainted = false;
         self.progress.node(NodeState::Lost(trouble));
         self.publish_if_stale();
+    }
+
+    /// Compares the newest blocks with those of the node, as far as it has them.
+    fn verify_newest(&self) -> Result<(), Error> {
+        let snapshot = self.index.snapshot();
+        let end = blocks(&snapshot);
+        let first = Height(end.saturating_sub(limits::VERIFIED_BLOCKS));
+        let mut hashes = Vec::new();
+        for height in first.0..end {
+            hashes.extend(snapshot.block_hash(Height(height)).map_err(Error::Index)?);
+        }
+        if hashes.is_empty() {
+            return Ok(());
+        }
+        let newest = self.source.blocks(&hashes).map_err(Error::Node)?;
+        self.index.verify(first, &newest).map_err(Error::Index)
     }
 
     /// Commits the next blocks of the node's chain above `keep`.

@@ -9,7 +9,7 @@
 
 use std::ops::{Bound, RangeInclusive};
 
-use redb::{Database, Durability, Range, ReadOnlyTable, TableDefinition};
+use redb::{Database, Durability, Range, ReadOnlyTable, ReadableTable as _, TableDefinition};
 
 use super::cache::CacheShare;
 use super::store::{Opened, Store};
@@ -221,6 +221,17 @@ impl Segment {
                 _share: share,
             })
         })
+    }
+
+    /// Reads every blob, until `goes_on` wants no more.
+    pub(in crate::index) fn verify(&self, mut goes_on: impl FnMut() -> bool) -> Result<(), Error> {
+        let first = guarded(READ, || {
+            let first = self.blobs.first().map_err(store(READ))?.ok_or(DAMAGED)?;
+            Ok(BlobKey::from_bytes(*first.0.value()))
+        })?;
+        let mut walk = self.walk(first..=BlobKey::END)?;
+        while goes_on() && walk.next(|_, _| Ok(()))?.is_some() {}
+        Ok(())
     }
 
     /// Reads the blob that holds a key, which is the last one at or before it.
