@@ -11,7 +11,7 @@ use std::str::FromStr;
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
 
-pub use block::{ConnectedBlock, SpentOutput};
+pub use block::{ConnectedBlock, RawBlock, SpentList, SpentOutput, SpentRef};
 pub use script_hash::ScriptHash;
 pub use status::{EntryHeight, HistoryEntry, StatusHash};
 

@@ -1,5 +1,6 @@
 //! Every bound of the server, each with its reason. Sizes are bytes unless the name says otherwise.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// A request line: the largest legitimate one is a broadcast of a standard transaction, 800 kB of hexadecimal digits.
@@ -258,3 +259,7 @@ pub const BROADCAST_IDLE_MAX: Duration = Duration::from_secs(60);
 pub const SHUTDOWN_BROADCAST_MAX: Duration = Duration::from_secs(10);
 /// A change of how broadcasting is reaches the log only so often: the time of a line could be that of a transaction.
 pub const BROADCAST_LOG_INTERVAL: Duration = Duration::from_secs(600);
+/// Bytes of a block in the node's files: from a header with a count to the largest that the network takes.
+pub const BLOCK_BYTES: RangeInclusive<u64> = 81..=4_000_000;
+/// Bytes of what one block spends: 24,000 inputs with a script of 10 kB each are possible.
+pub const UNDO_BYTES: RangeInclusive<u64> = 1..=256 * 1024 * 1024;

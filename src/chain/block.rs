@@ -1,6 +1,6 @@
 //! A block together with the outputs that it spends, as the index takes it.
 
-use bitcoin::{Amount, Block, ScriptBuf};
+use bitcoin::{Amount, Block, Script, ScriptBuf};
 
 use super::Height;
 
@@ -22,4 +22,106 @@ pub struct SpentOutput {
     pub amount: Amount,
     /// Height of the block that created it.
     pub height: Height,
+}
+
+/// The outputs that a block spends, in the order of its inputs, packed so that one allocation serves many blocks.
+#[derive(Default)]
+pub struct SpentList {
+    scripts: Vec<u8>,
+    outputs: Vec<Packed>,
+    /// Inputs of each transaction but the coinbase.
+    counts: Vec<usize>,
+}
+
+struct Packed {
+    script_end: usize,
+    amount: Amount,
+    height: Height,
+}
+
+/// An output of a [`SpentList`].
+#[derive(Clone, Copy)]
+pub struct SpentRef<'a> {
+    /// Its script.
+    pub script: &'a Script,
+    /// Its amount.
+    pub amount: Amount,
+    /// Height of the block that created it.
+    pub height: Height,
+}
+
+impl SpentList {
+    /// Empties it and keeps the memory.
+    pub fn clear(&mut self) {
+        self.scripts.clear();
+        self.outputs.clear();
+        self.counts.clear();
+    }
+
+    /// Says how many inputs the next transaction has.
+    pub fn begin_transaction(&mut self, inputs: usize) {
+        self.counts.push(inputs);
+    }
+
+    /// Appends an output whose script is these parts joined.
+    pub fn push(&mut self, height: Height, amount: Amount, script: &[&[u8]]) {
+        for part in script {
+            self.scripts.extend_from_slice(part);
+        }
+        self.outputs.push(Packed {
+            script_end: self.scripts.len(),
+            amount,
+            height,
+        });
+    }
+
+    /// Inputs of each transaction but the coinbase.
+    pub fn counts(&self) -> &[usize] {
+        &self.counts
+    }
+
+    /// All outputs.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = SpentRef<'_>> {
+        let mut begin = 0;
+        self.outputs.iter().map(move |output| {
+            let bytes = self.scripts.get(begin..output.script_end);
+            begin = output.script_end;
+            SpentRef {
+                script: Script::from_bytes(bytes.unwrap_or_default()),
+                amount: output.amount,
+                height: output.height,
+            }
+        })
+    }
+
+    /// The same as lists of owned outputs, one for each transaction but the coinbase.
+    pub fn to_lists(&self) -> Vec<Vec<SpentOutput>> {
+        let mut outputs = self.iter().map(|spent| SpentOutput {
+            script: spent.script.to_owned(),
+            amount: spent.amount,
+            height: spent.height,
+        });
+        let lists = self.counts.iter();
+        lists
+            .map(|count| outputs.by_ref().take(*count).collect())
+            .collect()
+    }
+}
+
+/// A block as it is stored, in the form in which many are read.
+#[derive(Clone, Copy)]
+pub struct RawBlock<'a> {
+    /// The block, serialised.
+    pub bytes: &'a [u8],
+    /// What it spends.
+    pub spent: &'a SpentList,
+}
+
+impl RawBlock<'_> {
+    /// The same decoded; `None` when the bytes are no block.
+    pub fn to_connected(self) -> Option<ConnectedBlock> {
+        let block = bitcoin::consensus::encode::deserialize(self.bytes).ok()?;
+        let spent = self.spent.to_lists();
+        Some(ConnectedBlock { block, spent })
+    }
 }

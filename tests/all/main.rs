@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bad_input;
+mod block_files;
 mod broadcast;
 mod client;
 mod corpus;

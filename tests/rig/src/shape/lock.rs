@@ -17,6 +17,7 @@ const ALL: EcdsaSighashType = EcdsaSighashType::All;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     PublicKey,
+    UncompressedPublicKey,
     PublicKeyHash,
     WitnessPublicKeyHash,
     NestedWitnessPublicKeyHash,
@@ -29,8 +30,9 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::PublicKey,
+        Self::UncompressedPublicKey,
         Self::PublicKeyHash,
         Self::WitnessPublicKeyHash,
         Self::NestedWitnessPublicKeyHash,
@@ -42,7 +44,10 @@ impl Kind {
 
     /// Whether every node takes it into its mempool; some refuse scripts above 34 bytes there.
     pub(super) fn is_relayed(self) -> bool {
-        !matches!(self, Self::PublicKey | Self::Multisig | Self::Anyone)
+        !matches!(
+            self,
+            Self::PublicKey | Self::UncompressedPublicKey | Self::Multisig | Self::Anyone
+        )
     }
 }
 
@@ -61,6 +66,9 @@ impl Lock {
         let public = public(secp, &key);
         let script = match kind {
             Kind::PublicKey => ScriptBuf::new_p2pk(&public),
+            Kind::UncompressedPublicKey => {
+                ScriptBuf::new_p2pk(&PublicKey::new_uncompressed(public.inner))
+            }
             Kind::PublicKeyHash => ScriptBuf::new_p2pkh(&public.pubkey_hash()),
             Kind::WitnessPublicKeyHash => witness_public_key_hash(&public),
             Kind::NestedWitnessPublicKeyHash => witness_public_key_hash(&public).to_p2sh(),
@@ -89,7 +97,10 @@ impl Lock {
     ) -> Result<()> {
         let mut cache = SighashCache::new(&*transaction);
         let (script_sig, witness) = match self.kind {
-            Kind::PublicKey | Kind::PublicKeyHash | Kind::Multisig => {
+            Kind::PublicKey
+            | Kind::UncompressedPublicKey
+            | Kind::PublicKeyHash
+            | Kind::Multisig => {
                 let hash = cache.legacy_signature_hash(index, &self.script, ALL.to_u32())?;
                 (
                     self.legacy(secp, self.sign(secp, hash.into()))?,
