@@ -3,6 +3,7 @@
 pub mod block;
 pub mod merkle;
 pub mod script_hash;
+pub(crate) mod sha256;
 pub mod status;
 
 use std::fmt;
@@ -11,7 +12,7 @@ use std::str::FromStr;
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
 
-pub use block::{ConnectedBlock, RawBlock, SpentList, SpentOutput, SpentRef};
+pub use block::{BlockPlace, ConnectedBlock, RawBlock, SpentList, SpentOutput, SpentRef};
 pub use script_hash::ScriptHash;
 pub use status::{EntryHeight, HistoryEntry, StatusHash};
 

@@ -10,16 +10,14 @@
 
 mod background;
 mod blocks;
+pub mod bulk;
+mod canonical;
 mod check;
 mod codec;
 mod commitment;
 mod delta_layer;
 mod digest;
 mod error;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "what builds segments in bulk follows")
-)]
 mod install;
 mod keys;
 mod layer;

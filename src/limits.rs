@@ -263,3 +263,19 @@ pub const BROADCAST_LOG_INTERVAL: Duration = Duration::from_secs(600);
 pub const BLOCK_BYTES: RangeInclusive<u64> = 81..=4_000_000;
 /// Bytes of what one block spends: 24,000 inputs with a script of 10 kB each are possible.
 pub const UNDO_BYTES: RangeInclusive<u64> = 1..=256 * 1024 * 1024;
+/// Bytes that go to a file of the working space of a bulk sync at a time; each thread holds so many for each file.
+pub const SPILL_CHUNK_BYTES: usize = 16 * 1024;
+/// Fewer blocks than this are taken in by the ordinary path: a bulk has to begin segments of every kind.
+pub const BULK_BLOCKS_MIN: u32 = 1_000;
+/// How often a bulk sync looks whether it shall stop, and tells how far it is.
+pub const BULK_WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// Block files in which blocks are looked for while the index catches up: some thousand blocks.
+pub const NEWEST_FILES_MAX: u32 = 64;
+/// So far behind the tip blocks are read from files; nearer to it the node is asked, which cannot be too early.
+pub const CATCH_UP_BLOCKS_MIN: u32 = 8;
+/// Bytes of the disk that are left free.
+pub const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+/// Default of `sync-memory`: with what the rest of the process needs it stays below 640 MiB.
+pub const SYNC_MEMORY_BYTES: usize = 512 * 1024 * 1024;
+/// The least that may be set: buffers of two threads, and what they sort.
+pub const SYNC_MEMORY_BYTES_MIN: usize = 64 * 1024 * 1024;

@@ -30,7 +30,7 @@ pub use auth::NodeAuth;
 pub use checks::{ChainState, REQUIRED_VERSION};
 pub use error::{Error, Trouble};
 pub use fees::{FeeMode, FeeRate, MempoolFees};
-pub use files::{BlockBuffer, BlockFile, BlockFiles, BlockPlace, FilesError, FoundBlock};
+pub use files::{BlockBuffer, BlockFile, BlockFiles, FilesError, FoundBlock};
 pub use judge::{Judge, Judgement, Surroundings};
 pub use rpc::{Call, Method};
 pub use send::{RejectReason, SendError, Sender};
@@ -75,6 +75,11 @@ impl Node {
                 limits::NODE_CLIENT_CALLS_MAX,
             ),
         }
+    }
+
+    /// The network it must be on.
+    pub fn network(&self) -> Network {
+        self.network
     }
 
     /// Hashes of the active chain at these heights; `None` above its tip.

@@ -125,3 +125,14 @@ impl RawBlock<'_> {
         Some(ConnectedBlock { block, spent })
     }
 }
+
+/// Where a block lies in the node's block files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockPlace {
+    /// Number of the file.
+    pub file: u32,
+    /// Where the block begins in it.
+    pub offset: u32,
+    /// Its length in bytes.
+    pub length: u32,
+}

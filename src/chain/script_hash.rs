@@ -1,8 +1,9 @@
 //! The script hash: SHA-256 of an output script, by which clients name what they watch.
 
 use bitcoin::Script;
-use bitcoin::hashes::{Hash as _, sha256};
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
+
+use super::sha256;
 
 /// SHA-256 of an output script, in the order the hash function gives it.
 ///
@@ -14,7 +15,12 @@ pub struct ScriptHash([u8; 32]);
 impl ScriptHash {
     /// The hash of an output script.
     pub fn of(script: &Script) -> Self {
-        Self(sha256::Hash::hash(script.as_bytes()).to_byte_array())
+        Self(sha256::of_script(script.as_bytes()))
+    }
+
+    /// A hash that was computed elsewhere.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 
     /// Reads the protocol's form: 64 hexadecimal digits, last byte first.

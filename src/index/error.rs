@@ -61,6 +61,24 @@ pub enum Error {
         #[source]
         fault: BlockFault,
     },
+    /// It was told to end before it was done; nothing was changed.
+    #[error("build the index: it was told to stop")]
+    Stopped,
+    /// Not every block was brought in; nothing was changed.
+    #[error("build the index: some blocks were not found")]
+    Incomplete,
+    /// The disk has too little room for what is to be built; nothing was changed.
+    #[error(
+        "build the index: it needs {needed_gb:.1} GB of free disk and there are {free_gb:.1} GB; free some, or name another --data-dir",
+        needed_gb = gigabytes(*needed),
+        free_gb = gigabytes(*free)
+    )]
+    NoSpace {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes there are.
+        free: u64,
+    },
     /// A caller asked to keep a block that is not there.
     #[error("keep block {0}, which is above the tip of the index")]
     KeepAboveTip(Height),
@@ -113,6 +131,12 @@ pub enum BlockFault {
     /// Its header commits to other transactions.
     #[error("its header does not commit to its transactions")]
     MerkleRoot,
+    /// Its bytes are no block.
+    #[error("it cannot be decoded")]
+    Undecodable,
+    /// It has another number of transactions than the node said.
+    #[error("it has another number of transactions than the node says")]
+    TransactionCount,
     /// There is not exactly one spent output for every input, or one is from a later block.
     #[error("the outputs it spends do not fit its inputs")]
     SpentOutputs,
@@ -128,16 +152,24 @@ impl Error {
             Self::Busy => ErrorKind::Busy,
             Self::OtherNetwork { .. } => ErrorKind::Operator,
             Self::OtherFormat { .. } | Self::Damaged { .. } => ErrorKind::Corruption,
-            Self::Io { .. } | Self::Failed => ErrorKind::Io,
-            Self::Block { .. } | Self::TransactionUnavailable | Self::BlockFiles { .. } => {
-                ErrorKind::Environment
-            }
+            Self::Io { .. } | Self::Failed | Self::NoSpace { .. } => ErrorKind::Io,
+            Self::Block { .. }
+            | Self::TransactionUnavailable
+            | Self::BlockFiles { .. }
+            | Self::Stopped
+            | Self::Incomplete => ErrorKind::Environment,
             Self::KeepAboveTip(_)
             | Self::KeepInsideSegment(_)
             | Self::Discontinuous
             | Self::UnknownNumber => ErrorKind::Bug,
         }
     }
+}
+
+/// For people; the last digits do not matter.
+fn gigabytes(bytes: u64) -> f64 {
+    let megabytes = u32::try_from(bytes / 1_000_000).unwrap_or(u32::MAX);
+    f64::from(megabytes) / 1000.0
 }
 
 /// Translates an error of redb, whose own text may quote the file.

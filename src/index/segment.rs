@@ -9,7 +9,6 @@ pub(super) mod cache;
 pub(super) mod fingerprints;
 mod heavy;
 mod packed;
-#[cfg_attr(not(test), expect(dead_code, reason = "what writes places follows"))]
 pub(super) mod places;
 pub(super) mod scripts;
 pub(super) mod store;

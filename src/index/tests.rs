@@ -1,5 +1,6 @@
 //! Tests of the index as a whole.
 
+mod bulk;
 mod chain;
 mod disk;
 mod faults;

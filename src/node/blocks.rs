@@ -11,13 +11,31 @@ use crate::chain::{ConnectedBlock, Height, SpentOutput};
 use crate::limits;
 
 impl Node {
+    /// How many transactions each of these blocks has; `None` for a block that the node does not have.
+    pub fn transaction_counts(&self, hashes: &[BlockHash]) -> Result<Vec<Option<u32>>, Error> {
+        let mut counts = Vec::with_capacity(hashes.len());
+        for part in hashes.chunks(limits::NODE_BATCH_ITEMS_MAX) {
+            for summary in self.summaries(part)? {
+                let count = summary.map(|summary| {
+                    let call = Method::GetBlockHeader.into();
+                    summary.transactions.ok_or(Error::Garbled { call })
+                });
+                counts.push(count.transpose()?);
+            }
+        }
+        Ok(counts)
+    }
+
+    fn summaries(&self, hashes: &[BlockHash]) -> Result<Vec<Option<BlockSummary>>, Error> {
+        let arguments: Vec<_> = hashes.iter().map(|hash| vec![json!(hash)]).collect();
+        self.follow.batch(Method::GetBlockHeader, &arguments)
+    }
+
     /// The first of these blocks, at least one, and as many as [`limits::COMMIT_TRANSACTIONS_MAX`] allows. An empty
     /// list when the node no longer has them all. That a block has the hash asked for is checked here; the index checks
     /// the rest.
     pub fn blocks(&self, hashes: &[BlockHash]) -> Result<Vec<ConnectedBlock>, Error> {
-        let arguments: Vec<_> = hashes.iter().map(|hash| vec![json!(hash)]).collect();
-        let summaries: Vec<Option<BlockSummary>> =
-            self.follow.batch(Method::GetBlockHeader, &arguments)?;
+        let summaries = self.summaries(hashes)?;
         let Some(summaries) = summaries.into_iter().collect::<Option<Vec<_>>>() else {
             return Ok(Vec::new());
         };

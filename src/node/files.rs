@@ -11,6 +11,7 @@ mod records;
 mod undo;
 
 use std::collections::HashMap;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,7 @@ use bitcoin::hashes::{Hash as _, HashEngine as _, sha256d};
 
 pub use error::FilesError;
 
-use crate::chain::{Network, RawBlock, SpentList};
+use crate::chain::{BlockPlace, Network, RawBlock, SpentList};
 use crate::limits;
 use numbers::Reader;
 use obfuscated::{ObfuscatedFile, ObfuscationKey};
@@ -36,17 +37,6 @@ pub struct BlockFiles {
     dir: PathBuf,
     key: ObfuscationKey,
     magic: [u8; 4],
-}
-
-/// Where a block lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockPlace {
-    /// Number of the file.
-    pub file: u32,
-    /// Where the block begins in it.
-    pub offset: u32,
-    /// Its length in bytes.
-    pub length: u32,
 }
 
 /// A block in a file, without its transactions.
@@ -118,26 +108,51 @@ impl BlockFiles {
         there.map_err(|error| FilesError::of(&path, error))
     }
 
+    /// The highest number of a file.
+    pub fn last(&self) -> Result<u32, FilesError> {
+        let failed = |error| FilesError::of(&self.dir, error);
+        let mut last = FIRST;
+        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+            let found = entry.map_err(failed)?.file_name();
+            let digits = found
+                .to_str()
+                .and_then(|name| name.strip_prefix("blk")?.strip_suffix(".dat"));
+            let number = digits.and_then(|digits| digits.parse().ok());
+            last = number.map_or(last, |number| last.max(number));
+        }
+        Ok(last)
+    }
+
+    /// So many bytes of a file, from this place on.
+    pub fn read(&self, number: u32, offset: u64, length: u32) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        let file = ObfuscatedFile::open(&self.path("blk", number), self.key)?;
+        file.read_exact(offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
     /// The blocks of one file and what they spend.
     pub fn file(&self, number: u32) -> Result<BlockFile, FilesError> {
         let path = self.path("blk", number);
         let records = ObfuscatedFile::open(&path, self.key)
             .and_then(|file| Records::new(file, self.magic, limits::BLOCK_BYTES, 0))
             .map_err(|error| FilesError::of(&path, error))?;
-        let undo_path = self.path("rev", number);
-        let undo = match ObfuscatedFile::open(&undo_path, self.key) {
-            Ok(file) => Undo::of(file, self.magic),
-            // No block of it was connected as yet.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Undo::default()),
-            Err(error) => Err(error),
-        };
         Ok(BlockFile {
             number,
-            undo: undo.map_err(|error| FilesError::of(&undo_path, error))?,
             path,
-            undo_path,
+            undo_path: self.path("rev", number),
+            key: self.key,
+            magic: self.magic,
             records,
+            undo: None,
         })
+    }
+
+    /// The error of a block that should be in the files and is not, or is not what was written.
+    pub fn incomplete(&self) -> FilesError {
+        FilesError::Incomplete {
+            dir: self.dir.clone(),
+        }
     }
 
     fn path(&self, kind: &str, number: u32) -> PathBuf {
@@ -154,8 +169,11 @@ pub struct BlockFile {
     number: u32,
     path: PathBuf,
     undo_path: PathBuf,
+    key: ObfuscationKey,
+    magic: [u8; 4],
     records: Records,
-    undo: Undo,
+    /// Once it was needed.
+    undo: Option<Undo>,
 }
 
 impl BlockFile {
@@ -177,7 +195,7 @@ impl BlockFile {
         }))
     }
 
-    /// Reads a block of this file and what it spends. That the block has this hash is all that is known of it then; that
+    /// Reads a block of this file and what it spends, once: what a block spends is handed out one time. That the block has this hash is all that is known of it then; that
     /// it was connected follows from its undo data, which a block with a coinbase alone does not need.
     pub fn read(&mut self, found: &FoundBlock, buffer: &mut BlockBuffer) -> Result<(), FilesError> {
         buffer.length = usize::try_from(found.place.length).unwrap_or_default();
@@ -191,12 +209,35 @@ impl BlockFile {
         if found.transactions <= 1 {
             return Ok(());
         }
-        let undo = self.undo.take(found, &mut buffer.undo);
-        let undo = undo.map_err(|error| FilesError::of(&self.undo_path, error))?;
+        let undo = self
+            .take_undo(found, &mut buffer.undo)
+            .map_err(|error| FilesError::of(&self.undo_path, error))?;
         undo.and_then(|bytes| undo::decode(bytes, &mut buffer.spent))
             .ok_or_else(|| FilesError::NoUndo {
                 path: self.undo_path.clone(),
             })
+    }
+}
+
+impl BlockFile {
+    fn take_undo<'a>(
+        &mut self,
+        found: &FoundBlock,
+        buffer: &'a mut Vec<u8>,
+    ) -> io::Result<Option<&'a [u8]>> {
+        if self.undo.is_none() {
+            let file = ObfuscatedFile::open(&self.undo_path, self.key);
+            self.undo = Some(match file {
+                Ok(file) => Undo::of(file, self.magic)?,
+                // No block of the file was connected as yet.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Undo::default(),
+                Err(error) => return Err(error),
+            });
+        }
+        match &mut self.undo {
+            Some(undo) => undo.take(found, buffer),
+            None => Ok(None),
+        }
     }
 }
 

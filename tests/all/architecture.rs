@@ -110,6 +110,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// Foreign crates that only these modules may name, with all that lies in them.
 const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
+    ("bitcoin_slices", &["index"]),
     ("bitcoincore_rpc", &["node"]),
     ("chacha20_poly1305", &["broadcast"]),
     ("claustrum_onion", &["door"]),
@@ -120,6 +121,7 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("rand", &["broadcast"]),
     ("redb", &["index"]),
     ("rustix", &["hardening", "index", "installation"]),
+    ("sha2", &["chain", "index"]),
     ("serde_json", &["electrum", "node", "session", "status"]),
     ("siphasher", &["index"]),
     (

@@ -49,6 +49,12 @@ pub enum FilesError {
         /// The network we serve.
         network: Network,
     },
+    /// A block of the chain is not in any of them, or is not what was written.
+    #[error("read the node's block files: those in {} do not hold every block of its chain; name its data directory with --node-dir", dir.display())]
+    Incomplete {
+        /// The directory they lie in.
+        dir: PathBuf,
+    },
     /// What a block spends is not there, or is not what was written.
     #[error("read the node's block files: {} does not hold what a block spends", path.display())]
     NoUndo {

@@ -1,0 +1,229 @@
+//! A block taken apart: its txids, and what it does to scripts. One pass over the bytes, nothing allocated once the
+//! buffers have grown.
+
+use std::ops::ControlFlow;
+
+use bitcoin::hashes::Hash as _;
+use bitcoin::{Amount, OutPoint, Script, Txid};
+use bitcoin_slices::{Visit as _, Visitor, bsl};
+
+use super::event::{Event, EventKind};
+use crate::chain::{Height, RawBlock, ScriptHash, SpentRef, TxNum, sha256};
+use crate::index::canonical::{CanonicalRows, CanonicalTouch};
+use crate::index::error::BlockFault;
+use crate::index::keys::KeyedHash;
+use crate::index::touch;
+
+/// What was found in a block; memory for use again and again.
+#[derive(Default)]
+pub(super) struct Parsed {
+    /// In the order of the block.
+    pub(super) txids: Vec<[u8; 32]>,
+    /// Bytes of each transaction.
+    pub(super) lengths: Vec<u32>,
+    pub(super) events: Vec<Event>,
+    rows: CanonicalRows,
+    /// Outputs of the transaction under way, whose txid is known only at its end.
+    outputs: Vec<Output>,
+    /// For the Merkle root.
+    tree: Vec<[u8; 32]>,
+}
+
+struct Output {
+    vout: u32,
+    amount: Amount,
+    script_hash: [u8; 32],
+}
+
+/// Where a block stands.
+#[derive(Clone, Copy)]
+pub(super) struct Standing {
+    pub(super) height: Height,
+    /// Number of its coinbase.
+    pub(super) first: TxNum,
+}
+
+impl Parsed {
+    /// Takes a block apart, and makes sure that its header commits to what was found.
+    pub(super) fn read(
+        &mut self,
+        standing: Standing,
+        block: RawBlock<'_>,
+        keyed: &KeyedHash,
+    ) -> Result<(), BlockFault> {
+        self.txids.clear();
+        self.lengths.clear();
+        self.events.clear();
+        self.rows.clear();
+        let mut spent = block.spent.iter();
+        let mut visit = BlockVisit {
+            parsed: self,
+            standing,
+            keyed,
+            counts: block.spent.counts(),
+            spent: &mut spent,
+            fault: None,
+        };
+        let read = bsl::Block::visit(block.bytes, &mut visit);
+        if let Some(fault) = visit.fault {
+            return Err(fault);
+        }
+        let is_whole = read.is_ok_and(|read| read.remaining().is_empty());
+        if !is_whole {
+            return Err(BlockFault::Undecodable);
+        }
+        let spends_all = block.spent.counts().len().checked_add(1) == Some(self.txids.len());
+        if !spends_all || spent.next().is_some() {
+            return Err(BlockFault::SpentOutputs);
+        }
+        self.tree.clone_from(&self.txids);
+        let root = sha256::merkle_root(&mut self.tree);
+        if root.as_ref().map(<[u8; 32]>::as_slice) != block.bytes.get(36..68) {
+            return Err(BlockFault::MerkleRoot);
+        }
+        Ok(())
+    }
+
+    /// SHA-256 over the canonical touches, for the commitment.
+    pub(super) fn touches_hash(&mut self) -> [u8; 32] {
+        self.rows.hash()
+    }
+}
+
+struct BlockVisit<'a, S> {
+    parsed: &'a mut Parsed,
+    standing: Standing,
+    keyed: &'a KeyedHash,
+    counts: &'a [usize],
+    spent: &'a mut S,
+    fault: Option<BlockFault>,
+}
+
+impl<'a, S: Iterator<Item = SpentRef<'a>>> BlockVisit<'_, S> {
+    /// Index of the transaction under way.
+    fn index(&self) -> Option<u32> {
+        u32::try_from(self.parsed.txids.len()).ok()
+    }
+
+    /// The genesis coinbase cannot be spent and does not count.
+    fn is_genesis(&self) -> bool {
+        self.standing.height == Height(0)
+    }
+
+    fn touch(
+        &mut self,
+        script_hash: &[u8; 32],
+        outpoint: &OutPoint,
+        amount: Amount,
+        kind: EventKind,
+    ) -> Option<()> {
+        let index = self.index()?;
+        self.parsed.rows.push(&CanonicalTouch {
+            script_hash,
+            transaction: index,
+            is_spending: matches!(kind, EventKind::Spending(_)),
+            txid: outpoint.txid.as_byte_array(),
+            vout: outpoint.vout,
+            amount,
+        });
+        let prefix = self.keyed.prefix(&ScriptHash::from_bytes(*script_hash));
+        let number = TxNum(self.standing.first.0.checked_add(index)?);
+        let tag = self.keyed.tag(outpoint);
+        let event = Event::new(prefix, number, outpoint.vout, tag, kind)?;
+        self.parsed.events.push(event);
+        Some(())
+    }
+
+    fn spend(&mut self, input: &bsl::TxIn<'_>) -> Result<(), BlockFault> {
+        let spent = self.spent.next().ok_or(BlockFault::SpentOutputs)?;
+        if spent.height > self.standing.height {
+            return Err(BlockFault::SpentOutputs);
+        }
+        if !touch::is_indexed(spent.script) {
+            return Ok(());
+        }
+        let previous = input.prevout();
+        let txid = previous
+            .txid()
+            .try_into()
+            .map_err(|_length| BlockFault::Undecodable)?;
+        let outpoint = OutPoint::new(Txid::from_byte_array(txid), previous.vout());
+        let script_hash = sha256::of_script(spent.script.as_bytes());
+        let kind = EventKind::Spending(spent.height);
+        self.touch(&script_hash, &outpoint, spent.amount, kind)
+            .ok_or(BlockFault::TooLarge)
+    }
+
+    fn close_transaction(&mut self, transaction: &bsl::Transaction<'_>) -> Option<()> {
+        let txid: [u8; 32] = transaction.txid_sha2().into();
+        for at in 0..self.parsed.outputs.len() {
+            let output = self.parsed.outputs.get(at)?;
+            let outpoint = OutPoint::new(Txid::from_byte_array(txid), output.vout);
+            let (script_hash, amount) = (output.script_hash, output.amount);
+            self.touch(&script_hash, &outpoint, amount, EventKind::Funding(amount))?;
+        }
+        self.parsed.outputs.clear();
+        self.parsed.txids.push(txid);
+        let length = u32::try_from(transaction.as_ref().len()).ok()?;
+        self.parsed.lengths.push(length);
+        Some(())
+    }
+
+    fn go_on(&mut self, outcome: Result<(), BlockFault>) -> ControlFlow<()> {
+        match outcome {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(fault) => {
+                self.fault = Some(fault);
+                ControlFlow::Break(())
+            }
+        }
+    }
+}
+
+impl<'a, S: Iterator<Item = SpentRef<'a>>> Visitor for BlockVisit<'_, S> {
+    fn visit_block_begin(&mut self, _transactions: usize) {
+        self.parsed.outputs.clear();
+    }
+
+    fn visit_tx_ins(&mut self, inputs: usize) {
+        let Some(before) = self.parsed.txids.len().checked_sub(1) else {
+            return;
+        };
+        if self.counts.get(before) != Some(&inputs) {
+            self.fault = Some(BlockFault::SpentOutputs);
+        }
+    }
+
+    fn visit_tx_in(&mut self, _vin: usize, input: &bsl::TxIn<'_>) -> ControlFlow<()> {
+        if self.fault.is_some() {
+            return ControlFlow::Break(());
+        }
+        // The coinbase spends nothing.
+        if self.parsed.txids.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let outcome = self.spend(input);
+        self.go_on(outcome)
+    }
+
+    fn visit_tx_out(&mut self, vout: usize, output: &bsl::TxOut<'_>) -> ControlFlow<()> {
+        let script = output.script_pubkey();
+        if self.is_genesis() || !touch::is_indexed(Script::from_bytes(script)) {
+            return ControlFlow::Continue(());
+        }
+        let Ok(vout) = u32::try_from(vout) else {
+            return self.go_on(Err(BlockFault::TooLarge));
+        };
+        self.parsed.outputs.push(Output {
+            vout,
+            amount: Amount::from_sat(output.value()),
+            script_hash: sha256::of_script(script),
+        });
+        ControlFlow::Continue(())
+    }
+
+    fn visit_transaction(&mut self, transaction: &bsl::Transaction<'_>) -> ControlFlow<()> {
+        let outcome = self.close_transaction(transaction);
+        self.go_on(outcome.ok_or(BlockFault::TooLarge))
+    }
+}

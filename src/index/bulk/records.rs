@@ -1,0 +1,199 @@
+//! What is kept of each block until the end: its header, the hash of its touches, and where its transactions stand.
+//!
+//! ```text
+//! record = header (80), hash of the touches (32), varint transactions, varint length of each,
+//!          varint file + 1 and varint offset of the first one (0 where they have no place),
+//!          txids (32 each), if they are wanted
+//! ```
+//!
+//! Each thread writes a file of its own, in the order in which blocks come to it.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use super::spill::{self, DAMAGED};
+use crate::chain::Height;
+use crate::index::codec::{self, Reader};
+use crate::index::error::{self, Error};
+
+const WRITE: &str = "write to the working space of the index";
+const READ: &str = "read from the working space of the index";
+
+/// Where the first transaction of a block stands in the node's files: number of the file, and the place in it.
+pub(super) type FirstPlace = Option<(u32, u64)>;
+
+/// One thread's file.
+pub(super) struct RecordWriter {
+    file: BufWriter<File>,
+    length: u64,
+    buffer: Vec<u8>,
+    heights: Vec<(Height, u64)>,
+}
+
+/// A block as it was kept.
+pub(super) struct Record {
+    pub(super) header: [u8; 80],
+    pub(super) touches_hash: [u8; 32],
+    /// Bytes of each transaction.
+    pub(super) lengths: Vec<u32>,
+    pub(super) first: FirstPlace,
+    /// Empty where they were not wanted.
+    pub(super) txids: Vec<[u8; 32]>,
+}
+
+impl RecordWriter {
+    pub(super) fn create(path: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            file: BufWriter::with_capacity(256 * 1024, spill::create(path)?),
+            length: 0,
+            buffer: Vec::new(),
+            heights: Vec::new(),
+        })
+    }
+
+    pub(super) fn push(
+        &mut self,
+        height: Height,
+        header: &[u8],
+        touches_hash: &[u8; 32],
+        lengths: &[u32],
+        first: FirstPlace,
+        txids: &[[u8; 32]],
+    ) -> Result<(), Error> {
+        let buffer = &mut self.buffer;
+        buffer.clear();
+        buffer.extend_from_slice(header);
+        buffer.extend_from_slice(touches_hash);
+        let count = u64::try_from(lengths.len()).map_err(|_overflow| DAMAGED)?;
+        codec::put_varint(buffer, count);
+        for length in lengths {
+            codec::put_varint(buffer, u64::from(*length));
+        }
+        match first {
+            Some((file, offset)) => {
+                codec::put_varint(buffer, u64::from(file) + 1);
+                codec::put_varint(buffer, offset);
+            }
+            None => buffer.push(0),
+        }
+        buffer.extend_from_slice(txids.as_flattened());
+        self.file.write_all(buffer).map_err(error::io(WRITE))?;
+        self.heights.push((height, self.length));
+        let written = u64::try_from(buffer.len()).map_err(|_overflow| DAMAGED)?;
+        self.length = self.length.saturating_add(written);
+        Ok(())
+    }
+
+    /// Completes the file.
+    pub(super) fn finish(self) -> Result<RecordFile, Error> {
+        let file = self.file.into_inner();
+        Ok(RecordFile {
+            file: file.map_err(|failed| error::io(WRITE)(failed.into_error()))?,
+            heights: self.heights,
+            length: self.length,
+        })
+    }
+}
+
+/// A finished file.
+pub(super) struct RecordFile {
+    file: File,
+    heights: Vec<(Height, u64)>,
+    length: u64,
+}
+
+/// Where the record of a block is.
+#[derive(Clone, Copy)]
+struct Slot {
+    file: u32,
+    begin: u64,
+    length: u32,
+}
+
+/// The records of all files.
+pub(super) struct Records {
+    files: Vec<File>,
+    /// By height from the lowest on.
+    slots: Vec<Slot>,
+    wants_txids: bool,
+}
+
+impl Records {
+    /// `None` when there is not exactly one record for each of `count` blocks from `from` on.
+    pub(super) fn new(
+        from: Height,
+        count: usize,
+        wants_txids: bool,
+        files: Vec<RecordFile>,
+    ) -> Option<Self> {
+        let mut slots: Vec<Option<Slot>> = vec![None; count];
+        for (number, file) in (0..).zip(&files) {
+            let ends = file.heights.iter().skip(1).map(|(_, begin)| *begin);
+            let ends = ends.chain([file.length]);
+            for ((height, begin), end) in file.heights.iter().zip(ends) {
+                let index = usize::try_from(height.0.checked_sub(from.0)?).ok()?;
+                let slot = Slot {
+                    file: number,
+                    begin: *begin,
+                    length: u32::try_from(end.checked_sub(*begin)?).ok()?,
+                };
+                if slots.get_mut(index)?.replace(slot).is_some() {
+                    return None;
+                }
+            }
+        }
+        Some(Self {
+            files: files.into_iter().map(|file| file.file).collect(),
+            slots: slots.into_iter().collect::<Option<_>>()?,
+            wants_txids,
+        })
+    }
+
+    /// Reads all of them, from the lowest block up.
+    pub(super) fn each(
+        &self,
+        mut visit: impl FnMut(Record) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut buffer = Vec::new();
+        for slot in &self.slots {
+            let file = usize::try_from(slot.file).ok();
+            let file = file
+                .and_then(|index| self.files.get(index))
+                .ok_or(DAMAGED)?;
+            buffer.resize(
+                usize::try_from(slot.length).map_err(|_overflow| DAMAGED)?,
+                0,
+            );
+            file.read_exact_at(&mut buffer, slot.begin)
+                .map_err(error::io(READ))?;
+            visit(self.record(&buffer).ok_or(DAMAGED)?)?;
+        }
+        Ok(())
+    }
+
+    fn record(&self, bytes: &[u8]) -> Option<Record> {
+        let mut reader = Reader::new(bytes);
+        let header = reader.array()?;
+        let touches_hash = reader.array()?;
+        let count = usize::try_from(reader.varint()?).ok()?;
+        let lengths: Option<Vec<u32>> = (0..count).map(|_| reader.varint_u32()).collect();
+        let first = match reader.varint_u32()?.checked_sub(1) {
+            Some(file) => Some((file, reader.varint()?)),
+            None => None,
+        };
+        let mut txids = Vec::new();
+        if self.wants_txids {
+            let (whole, _) = reader.take(count.checked_mul(32)?)?.as_chunks::<32>();
+            txids.extend_from_slice(whole);
+        }
+        reader.is_empty().then_some(Record {
+            header,
+            touches_hash,
+            lengths: lengths?,
+            first,
+            txids,
+        })
+    }
+}
