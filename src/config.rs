@@ -8,6 +8,7 @@ pub mod raw;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 pub use broadcast::network_names;
@@ -29,6 +30,10 @@ pub struct Config {
     pub node: NodeAddress,
     /// Fragment of Arti's client configuration, as TOML text.
     pub tor_fragment: Option<String>,
+    /// Threads that build the index; unsaid, one for each core.
+    pub jobs: Option<NonZeroUsize>,
+    /// Memory for building the index, in bytes.
+    pub sync_memory: usize,
     /// Newest protocol version to negotiate.
     pub protocol_max: ProtocolVersion,
     /// Name shown to wallets.
@@ -46,6 +51,8 @@ pub struct NodeAddress {
     pub rpc: SocketAddr,
     /// File that holds `user:password`.
     pub cookie: PathBuf,
+    /// Its data directory, if it runs on this machine.
+    pub dir: PathBuf,
 }
 
 impl NodeAddress {
@@ -60,6 +67,12 @@ impl Config {
     /// Directory of everything that belongs to one network: `<data-dir>/<network>`.
     pub fn instance_dir(&self) -> PathBuf {
         self.data_dir.join(self.network.name())
+    }
+
+    /// Directory of the node's block files, if the node runs on this machine.
+    pub fn node_blocks_dir(&self) -> PathBuf {
+        let subdirectory = self.network.node_subdirectory();
+        self.node.dir.join(subdirectory).join("blocks")
     }
 
     /// Makes the settings mean something, or reports every fault at once.
@@ -85,14 +98,9 @@ impl Config {
         let tor_fragment = said
             .tor_config
             .map(|path| faults.take("tor-config", fragment(&path)));
-        let protocol_max = said
-            .protocol_max
-            .unwrap_or_else(|| ProtocolVersion::V1_6.as_str().to_owned());
-        let protocol_max = protocol_max
-            .parse()
-            .map_err(|unknown: UnknownVersion| unknown.to_string());
-        let protocol_max = faults.take("protocol-max", protocol_max);
+        let protocol_max = faults.take("protocol-max", protocol_max(said.protocol_max));
         let server_name = faults.take("server-name", server_name(said.server_name));
+        let sync_memory = faults.take("sync-memory", sync_memory(said.sync_memory));
         let reply_bytes_max = faults.take(
             "limits.reply-bytes-max",
             reply_bytes_max(said.limits.reply_bytes_max),
@@ -103,6 +111,7 @@ impl Config {
             Some(network),
             Some(protocol_max),
             Some(server_name),
+            Some(sync_memory),
             Some(reply_bytes_max),
             true,
         ) = (
@@ -110,22 +119,27 @@ impl Config {
             network,
             protocol_max,
             server_name,
+            sync_memory,
             reply_bytes_max,
             faults.0.is_empty(),
         )
         else {
             return Err(faults);
         };
-        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, network.default_rpc_port()));
         let cookie = node_dir.join(network.node_subdirectory()).join(".cookie");
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, network.default_rpc_port()));
+        let node = NodeAddress {
+            rpc: rpc.flatten().unwrap_or(local),
+            cookie: said.node_cookie.unwrap_or(cookie),
+            dir: node_dir,
+        };
         Ok(Self {
             data_dir,
             network,
-            node: NodeAddress {
-                rpc: rpc.flatten().unwrap_or(local),
-                cookie: said.node_cookie.unwrap_or(cookie),
-            },
+            node,
             tor_fragment: tor_fragment.flatten(),
+            jobs: said.jobs,
+            sync_memory,
             protocol_max,
             server_name,
             reply_bytes_max,
@@ -224,6 +238,22 @@ fn server_name(said: Option<String>) -> Result<String, &'static str> {
     fine.then_some(name)
         .ok_or("write 1 to 80 printable ASCII characters")
 }
+
+fn protocol_max(said: Option<String>) -> Result<ProtocolVersion, String> {
+    let version = said.unwrap_or_else(|| ProtocolVersion::V1_6.as_str().to_owned());
+    let version = version.parse();
+    version.map_err(|unknown: UnknownVersion| unknown.to_string())
+}
+
+fn sync_memory(said: Option<usize>) -> Result<usize, String> {
+    let bytes = said.map_or(Some(limits::SYNC_MEMORY_BYTES), |mib| mib.checked_mul(MIB));
+    let least = limits::SYNC_MEMORY_BYTES_MIN;
+    let bytes = bytes.filter(|bytes| *bytes >= least);
+    bytes.ok_or_else(|| format!("write a number of MiB; the least is {}", least / MIB))
+}
+
+/// Bytes of a MiB, in which memory is set.
+pub const MIB: usize = 1024 * 1024;
 
 fn reply_bytes_max(said: Option<usize>) -> Result<usize, String> {
     let bytes = said.unwrap_or(limits::REPLY_BYTES_MAX);
@@ -335,6 +365,7 @@ mod tests {
             node_rpc: Some("nowhere".into()),
             protocol_max: Some("9".into()),
             server_name: Some("a\nb".into()),
+            sync_memory: Some(usize::MAX),
             tor_config: Some("/nonexistent/fragment".into()),
             limits: raw::RawLimits {
                 reply_bytes_max: Some(1),
@@ -354,6 +385,7 @@ mod tests {
             "tor-config",
             "protocol-max",
             "server-name",
+            "sync-memory",
             "limits.reply-bytes-max",
             "broadcast.method",
         ];
@@ -408,6 +440,8 @@ mod tests {
             "node-rpc",
             "node-cookie",
             "tor-config",
+            "jobs",
+            "sync-memory",
             "protocol-max",
             "server-name",
             "limits",
@@ -420,6 +454,7 @@ mod tests {
         assert_eq!(found, wanted);
         let mut said: RawConfig = toml::from_str(&settings).unwrap();
         said.tor_config = None;
+        said.jobs = None;
         let surroundings = home(Path::new("/home/you"));
         let nothing = Config::resolve(RawConfig::default(), &surroundings).unwrap();
         assert_eq!(Config::resolve(said, &surroundings).unwrap(), nothing);

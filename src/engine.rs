@@ -1,5 +1,6 @@
 //! Everything but the way in: index, follower and sessions, put together and taken apart in order.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::limits;
 use crate::node::{Node, NodeAuth, NodeSettings};
 use crate::query::{Readiness, View};
 use crate::session::{self, Admission, Counters, ReadPool, Services};
-use crate::sync::{self, Follower, Progress, ProgressReader};
+use crate::sync::{self, BulkSettings, Follower, Progress, ProgressReader};
 
 /// A running server without a way in: streams are handed to [`Engine::serve`].
 #[must_use = "the engine stops when it is dropped"]
@@ -49,6 +50,7 @@ impl Engine {
         let follower = Follower::launch(
             &node,
             index,
+            bulk_settings(config, index_dir),
             Box::new(move |view: View| drop(publish.send_replace(Some(Arc::new(view))))),
             // The receiver is gone only when the engine is, and then nobody asks.
             Box::new(move |outcome| drop(tell.send(outcome))),
@@ -136,6 +138,19 @@ pub fn node_settings(config: &Config) -> NodeSettings {
         address: config.node.rpc,
         auth: NodeAuth::cookie_file(config.node.cookie.clone()),
         network: config.network,
+    }
+}
+
+/// What building the index of this configuration may take.
+fn bulk_settings(config: &Config, index_dir: &Path) -> BulkSettings {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    BulkSettings {
+        block_files: Some(config.node_blocks_dir()),
+        jobs: config.jobs.unwrap_or(cores),
+        memory_bytes: config.sync_memory,
+        blocks_min: limits::BULK_BLOCKS_MIN,
+        distance: limits::DELTA_BLOCKS_MIN,
+        working_dir: index_dir.join("bulk"),
     }
 }
 

@@ -5,6 +5,8 @@
 //! node open and wakes the first when a block comes. The node's chain is followed only towards more work. No async code
 //! is here; the one who publishes bridges.
 
+mod bulk;
+mod catch_up;
 mod pace;
 mod plan;
 mod progress;
@@ -21,6 +23,7 @@ use std::time::Instant;
 use bitcoin::BlockHash;
 use bitcoin::block::Header;
 
+pub use bulk::BulkSettings;
 pub use progress::{NodeState, Progress, ProgressReader};
 
 use crate::chain::{ConnectedBlock, Height};
@@ -30,6 +33,7 @@ use crate::limits;
 use crate::mempool::{self, Mempool, MempoolSource};
 use crate::node::{self, ChainState, Node};
 use crate::query::{Readiness, View};
+use bulk::BulkSync;
 use pace::Backoff;
 use writer::{Next, Writer};
 
@@ -51,6 +55,9 @@ pub enum Error {
     /// A round of the mempool failed.
     #[error(transparent)]
     Mempool(mempool::Error),
+    /// The node's chain became another one while it was read.
+    #[error("read the chain of the node: it changed meanwhile; it is read again")]
+    Moved,
     /// A thread could not be started.
     #[error("start a thread")]
     Thread(#[source] io::Error),
@@ -63,7 +70,7 @@ impl Error {
             Self::Node(error) => error.kind(),
             Self::Index(error) => error.kind(),
             Self::Mempool(error) => error.kind(),
-            Self::Thread(_) => ErrorKind::Environment,
+            Self::Thread(_) | Self::Moved => ErrorKind::Environment,
         }
     }
 
@@ -73,6 +80,7 @@ impl Error {
             Self::Node(error) | Self::Mempool(mempool::Error::Node(error)) => error.trouble(),
             // The node gave a block that does not fit; nothing was written.
             Self::Index(index::Error::Block { .. }) => node::Trouble::Incomprehensible,
+            Self::Moved => node::Trouble::Busy,
             Self::Index(_) | Self::Mempool(mempool::Error::Index(_)) | Self::Thread(_) => {
                 return None;
             }
@@ -114,11 +122,13 @@ impl Follower {
     pub fn launch(
         node: &Arc<Node>,
         index: Index,
+        bulk: BulkSettings,
         publish: Publish,
         ended: Ended,
     ) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
-        let writer = Writer::new(Arc::<Node>::clone(node), index, publish);
+        let bulk = BulkSync::new(bulk, node.network(), Arc::clone(&stop));
+        let writer = Writer::new(Arc::<Node>::clone(node), bulk, index, publish);
         let mut follower = Self {
             node: Arc::clone(node),
             stop: Arc::clone(&stop),
@@ -181,6 +191,8 @@ pub(crate) trait ChainSource: MempoolSource {
     fn block_hashes(&self, heights: &[Height]) -> Result<Vec<Option<BlockHash>>, node::Error>;
     /// As [`Node::headers`].
     fn headers(&self, hashes: &[BlockHash]) -> Result<Vec<Option<Header>>, node::Error>;
+    /// As [`Node::transaction_counts`].
+    fn transaction_counts(&self, hashes: &[BlockHash]) -> Result<Vec<Option<u32>>, node::Error>;
     /// As [`Node::blocks`].
     fn blocks(&self, hashes: &[BlockHash]) -> Result<Vec<ConnectedBlock>, node::Error>;
 }
@@ -200,6 +212,10 @@ impl ChainSource for Node {
 
     fn headers(&self, hashes: &[BlockHash]) -> Result<Vec<Option<Header>>, node::Error> {
         Self::headers(self, hashes)
+    }
+
+    fn transaction_counts(&self, hashes: &[BlockHash]) -> Result<Vec<Option<u32>>, node::Error> {
+        Self::transaction_counts(self, hashes)
     }
 
     fn blocks(&self, hashes: &[BlockHash]) -> Result<Vec<ConnectedBlock>, node::Error> {

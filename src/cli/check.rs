@@ -118,18 +118,24 @@ fn text(config: &Config) -> String {
         Some(_) => "# tor-config is set",
         None => "# tor-config is not set: the public Tor network, without bridges",
     };
+    let jobs = config.jobs.map_or_else(
+        || "# jobs is not set: one for each core".to_owned(),
+        |jobs| format!("jobs = {jobs}"),
+    );
     let broadcast = &config.broadcast;
     let networks = config::network_names(broadcast.networks);
     let fee_rate_max = Amount::from_sat(broadcast.fee_rate_max.0);
     format!(
-        "data-dir = {:?}\nnetwork = \"{}\"\nnode-rpc = \"{}\"\nnode-cookie = {:?}\n{tor}\nprotocol-max = \"{}\"\n\
-         server-name = {:?}\n\n[limits]\nreply-bytes-max = {}\n\n\
+        "data-dir = {:?}\nnetwork = \"{}\"\nnode-dir = {:?}\nnode-rpc = \"{}\"\nnode-cookie = {:?}\n{tor}\n{jobs}\n\
+         sync-memory = {}\nprotocol-max = \"{}\"\nserver-name = {:?}\n\n[limits]\nreply-bytes-max = {}\n\n\
          [broadcast]\nmethod = \"{}\"\nnetworks = {networks:?}\ndeliveries = {}\nanswer-wait-s = {}\n\
          max-fee-rate-btc-kvb = {}\n# peers: {} are set, and {} exclude\n",
         config.data_dir.display().to_string(),
         config.network,
+        config.node.dir.display().to_string(),
         config.node.rpc,
         config.node.cookie.display().to_string(),
+        config.sync_memory / config::MIB,
         config.protocol_max.as_str(),
         config.server_name,
         config.reply_bytes_max,

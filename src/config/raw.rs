@@ -1,5 +1,6 @@
 //! What was said on the command line, in the environment and in the file, before it means anything.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -37,6 +38,12 @@ pub struct RawConfig {
     /// Fragment of Arti's client configuration: bridges, or a test network
     #[arg(long, env = "CLAUSTRUM_TOR_CONFIG", value_name = "FILE", global = true)]
     pub tor_config: Option<PathBuf>,
+    /// Threads that build the index [default: one for each core]
+    #[arg(long, env = "CLAUSTRUM_JOBS", value_name = "COUNT", global = true)]
+    pub jobs: Option<NonZeroUsize>,
+    /// Memory for building the index, in MiB [default: 512]
+    #[arg(long, env = "CLAUSTRUM_SYNC_MEMORY", value_name = "MIB", global = true)]
+    pub sync_memory: Option<usize>,
     /// Newest protocol version to negotiate [default: 1.6]
     #[arg(
         long,
@@ -157,6 +164,8 @@ impl RawConfig {
             node_rpc: self.node_rpc.or(lower.node_rpc),
             node_cookie: self.node_cookie.or(lower.node_cookie),
             tor_config: self.tor_config.or(lower.tor_config),
+            jobs: self.jobs.or(lower.jobs),
+            sync_memory: self.sync_memory.or(lower.sync_memory),
             protocol_max: self.protocol_max.or(lower.protocol_max),
             server_name: self.server_name.or(lower.server_name),
             limits: RawLimits {

@@ -2,6 +2,7 @@
 
 mod fake;
 
+use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -9,10 +10,12 @@ use std::time::{Duration, Instant};
 
 pub(super) use fake::{FakeNode, pay, script};
 
-use super::{Error, NodeState, ProgressReader, Writer, follow};
+use super::bulk::BulkSync;
+use super::{BulkSettings, Error, NodeState, ProgressReader, Writer, follow};
 use crate::chain::Network;
 use crate::error::ErrorKind;
 use crate::index::Index;
+use crate::limits;
 use crate::node::{self, Trouble};
 use crate::query::View;
 
@@ -26,7 +29,20 @@ pub(super) fn writer(
     let published = Arc::clone(&views);
     let publish = Box::new(move |view| published.lock().unwrap().push(view));
     let source = Arc::<FakeNode>::clone(node);
-    (Writer::new(source, index, publish), views)
+    let bulk = BulkSync::new(settings(dir), Network::Regtest, Arc::default());
+    (Writer::new(source, bulk, index, publish), views)
+}
+
+/// No bulk.
+fn settings(dir: &tempfile::TempDir) -> BulkSettings {
+    BulkSettings {
+        block_files: None,
+        jobs: NonZeroUsize::MIN,
+        memory_bytes: limits::SYNC_MEMORY_BYTES_MIN,
+        blocks_min: u32::MAX,
+        distance: 0,
+        working_dir: dir.path().join("bulk"),
+    }
 }
 
 /// Follows `node` on a thread of its own until `done`, stops, and gives the outcome.

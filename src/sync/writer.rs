@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
 
+use super::bulk::BulkSync;
+use super::catch_up::NewestBlocks;
 use super::plan::{self, Plan};
 use super::progress::{NodeState, ProgressWriter};
 use super::{ChainSource, Error, Publish, pace};
@@ -22,6 +24,9 @@ use crate::query::{Changes, Readiness, View};
 /// Owns the index and everything that leads to a view.
 pub(super) struct Writer {
     source: Arc<dyn ChainSource + Send + Sync>,
+    bulk: BulkSync,
+    /// While the index is some way behind the tip and the node's files can be read.
+    newest: Option<NewestBlocks>,
     index: Index,
     poller: Poller,
     /// A copy of the last published view.
@@ -57,6 +62,7 @@ pub(super) enum Next {
 impl Writer {
     pub(super) fn new(
         source: Arc<dyn ChainSource + Send + Sync>,
+        bulk: BulkSync,
         index: Index,
         publish: Publish,
     ) -> Self {
@@ -64,6 +70,8 @@ impl Writer {
         let progress = ProgressWriter::new(blocks(&published.snapshot));
         Self {
             source,
+            bulk,
+            newest: None,
             index,
             poller: Poller::default(),
             published,
@@ -88,7 +96,10 @@ impl Writer {
             self.source.check()
         }
         .map_err(Error::Node)?;
-        self.acquainted = true;
+        if !self.acquainted {
+            self.bulk.prepare(&mut self.index).map_err(Error::Index)?;
+            self.acquainted = true;
+        }
         if !self.verified {
             self.verify_newest()?;
             self.verified = true;
@@ -96,13 +107,18 @@ impl Writer {
         let snapshot = self.index.snapshot();
         self.progress.blocks(blocks(&snapshot), count(node.headers));
         match plan::plan(&snapshot, &*self.source, &node)? {
-            Plan::Stay => {}
+            Plan::Stay => self.newest = None,
             Plan::Wait => {
                 self.progress.node(NodeState::Behind);
                 self.publish_if_stale();
                 return Ok(Next::Pause(limits::MEMPOOL_INTERVAL_MAX));
             }
-            Plan::Advance { keep } => return self.advance(keep, &node),
+            Plan::Advance { keep } => {
+                return match self.bulk.target(&self.index, keep, node.tip.height) {
+                    Some(last) => self.take_in(last, &node),
+                    None => self.advance(keep, &node),
+                };
+            }
         }
         self.fresh = Instant::now();
         if node.initial_download {
@@ -138,6 +154,56 @@ impl Writer {
         self.index.verify(first, &newest).map_err(Error::Index)
     }
 
+    /// Takes in many blocks at once, up to `last`.
+    fn take_in(&mut self, last: Height, node: &ChainState) -> Result<Next, Error> {
+        self.progress.node(NodeState::Ahead);
+        self.unpublished = Unpublished::Everything;
+        let target = count(node.headers);
+        let (progress, published, publish) =
+            (&self.progress, &mut self.published, &mut self.publish);
+        let told = |indexed: u32| {
+            progress.blocks(indexed, target);
+            let readiness = Readiness::CatchingUp { indexed, target };
+            if published.readiness == readiness {
+                return;
+            }
+            let snapshot = Arc::clone(&published.snapshot);
+            let mempool = Arc::clone(&published.mempool);
+            let changes = Changes::default();
+            *published = published.followed_by(snapshot, mempool, readiness, changes);
+            published.changes.clear();
+            publish(published.clone());
+        };
+        self.bulk.step(&*self.source, &mut self.index, last, told)?;
+        self.fresh = Instant::now();
+        self.publish_catching_up(node);
+        Ok(Next::Step)
+    }
+
+    /// The next of these blocks: from the node's files when there are many, otherwise from the node.
+    fn blocks(
+        &mut self,
+        hashes: &[BlockHash],
+        tip: Height,
+        first: u32,
+    ) -> Result<Vec<ConnectedBlock>, Error> {
+        if tip.0.saturating_sub(first) >= limits::CATCH_UP_BLOCKS_MIN {
+            let bulk = &mut self.bulk;
+            if self.newest.is_none() {
+                self.newest = bulk.files().map(NewestBlocks::new);
+            }
+            match self.newest.as_mut().map(|newest| newest.blocks(hashes)) {
+                Some(Ok(Some(blocks))) => return Ok(blocks),
+                Some(Err(reason)) => {
+                    bulk.go_without_files(&reason);
+                    self.newest = None;
+                }
+                Some(Ok(None)) | None => {}
+            }
+        }
+        self.source.blocks(hashes).map_err(Error::Node)
+    }
+
     /// Commits the next blocks of the node's chain above `keep`.
     fn advance(&mut self, keep: Option<Height>, node: &ChainState) -> Result<Next, Error> {
         let again = Next::Pause(limits::MEMPOOL_INTERVAL_MIN);
@@ -153,7 +219,7 @@ impl Writer {
         let Some(hashes) = hashes.into_iter().collect::<Option<Vec<_>>>() else {
             return Ok(again);
         };
-        let connect = self.source.blocks(&hashes).map_err(Error::Node)?;
+        let connect = self.blocks(&hashes, node.tip.height, first)?;
         let below = match keep {
             Some(height) => self
                 .index

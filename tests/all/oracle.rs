@@ -1,6 +1,7 @@
 //! Every script's history, unspent outputs, balance and status are those that follow from the node's JSON, whatever
 //! the chain and the server have been through.
 
+mod bulk;
 mod comparison;
 mod direct;
 mod tampering;

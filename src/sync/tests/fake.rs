@@ -232,6 +232,15 @@ impl ChainSource for FakeNode {
         Ok(hashes.iter().map(header).collect())
     }
 
+    fn transaction_counts(&self, hashes: &[BlockHash]) -> Result<Vec<Option<u32>>, node::Error> {
+        let state = self.state();
+        let count = |hash| {
+            let found = state.blocks.get(hash)?;
+            u32::try_from(found.block.txdata.len()).ok()
+        };
+        Ok(hashes.iter().map(count).collect())
+    }
+
     fn blocks(&self, hashes: &[BlockHash]) -> Result<Vec<ConnectedBlock>, node::Error> {
         let state = self.answering()?;
         let found: Option<Vec<_>> = hashes

@@ -1,15 +1,17 @@
 //! The index alone, asked without sessions. Its outpoint tags are so short that they collide, and its keys are known,
 //! so that two indexes can be compared by their digests.
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use claustrum::chain::{Network, ScriptHash};
 use claustrum::index::{Digests, Index, Keys, Options, Shape};
+use claustrum::limits;
 use claustrum::node::{Node, NodeAuth, NodeSettings};
 use claustrum::query::{self, Answer, Query, Readiness, View};
-use claustrum::sync::Follower;
+use claustrum::sync::{BulkSettings, Follower};
 use rig::oracle::{Entry, Script, Scripts, Unspent};
 use serde_json::json;
 use tempfile::TempDir;
@@ -35,10 +37,19 @@ const OPTIONS: Options = Options {
 const READY: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
+/// How blocks come into an index that is far behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    BlockByBlock,
+    BulkByFiles,
+    BulkByNode,
+}
+
 /// An index that follows a node.
 pub(super) struct Direct {
     dir: TempDir,
     settings: NodeSettings,
+    bulk: BulkSettings,
     running: Option<Running>,
 }
 
@@ -49,15 +60,34 @@ struct Running {
 }
 
 impl Direct {
-    /// An empty index that begins to follow.
+    /// An empty index that begins to follow, block by block.
     pub(super) fn start(node: &rig::node::Node) -> Result<Self> {
+        Self::start_by(node, Way::BlockByBlock)
+    }
+
+    /// An empty index that begins to follow in this way.
+    pub(super) fn start_by(node: &rig::node::Node, way: Way) -> Result<Self> {
         let settings = NodeSettings {
             address: node.rpc_address().parse()?,
             auth: NodeAuth::cookie_file(node.cookie().clone()),
             network: Network::Regtest,
         };
+        let dir = tempfile::tempdir()?;
+        let files = node.data_dir().join("regtest/blocks");
         let mut direct = Self {
-            dir: tempfile::tempdir()?,
+            bulk: BulkSettings {
+                block_files: (way == Way::BulkByFiles).then_some(files),
+                jobs: NonZeroUsize::new(2).context("two threads")?,
+                memory_bytes: limits::SYNC_MEMORY_BYTES_MIN,
+                blocks_min: if way == Way::BlockByBlock {
+                    u32::MAX
+                } else {
+                    1
+                },
+                distance: OPTIONS.shape.delta_blocks,
+                working_dir: dir.path().join("bulk"),
+            },
+            dir,
             settings,
             running: None,
         };
@@ -70,7 +100,13 @@ impl Direct {
         let view = Arc::new(Mutex::new(None));
         let slot = Arc::clone(&view);
         let publish = move |view| *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(view);
-        let follower = Follower::launch(&node, self.open()?, Box::new(publish), Box::new(drop))?;
+        let follower = Follower::launch(
+            &node,
+            self.open()?,
+            self.bulk.clone(),
+            Box::new(publish),
+            Box::new(drop),
+        )?;
         self.running = Some(Running {
             node,
             follower,
@@ -88,6 +124,11 @@ impl Direct {
     /// To be called while it does not run.
     pub(super) fn digests(&self) -> Result<Digests> {
         Ok(self.open()?.digest()?)
+    }
+
+    /// Waits until it stands where the node stands.
+    pub(super) fn assert_at_tip(&self, node: &rig::node::Node) -> Result<()> {
+        self.assert_equal(node, &Scripts::default())
     }
 
     /// Waits until it stands where the node stands, and holds its answers about every script against `expected`.

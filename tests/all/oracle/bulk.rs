@@ -1,0 +1,77 @@
+//! An index built in bulk holds what one built block by block holds, and answers as the node's JSON says.
+
+use anyhow::{Context as _, Result, ensure};
+use rig::node::{Node, Options};
+use rig::reorganise::{self, Fate};
+use rig::shape::Shape;
+
+use super::direct::{Direct, Way};
+
+const WAYS: [Way; 3] = [Way::BlockByBlock, Way::BulkByFiles, Way::BulkByNode];
+
+#[test]
+fn every_way_to_the_tip_leads_to_the_same_index() -> Result<()> {
+    let node = Node::start(&Options {
+        // Files of 64 KiB, so that there are many.
+        extra: vec!["-fastprune".to_owned()],
+        ..Options::default()
+    })?;
+    let mut shape = Shape::new(31);
+    shape.build(&node)?;
+    reorganise::reorganise(&node, 3, 4, Fate::Moved)?;
+    shape.forget_lost(&node)?;
+    shape.grow(&node, 3)?;
+    let mut old = WAYS
+        .map(|way| Direct::start_by(&node, way).map(|direct| (way, direct)))
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
+    assert_same(&node, &mut old, "at first")?;
+
+    shape.grow(&node, 40)?;
+    start_again(&mut old)?;
+    assert_same(
+        &node,
+        &mut old,
+        "after 40 more blocks, some of them in delta rows",
+    )?;
+
+    reorganise::reorganise(&node, 25, 60, Fate::Moved)?;
+    start_again(&mut old)?;
+    assert_same(&node, &mut old, "after a reorg into segments")?;
+
+    for way in WAYS {
+        old.push((way, Direct::start_by(&node, way)?));
+    }
+    start_again(&mut old[..WAYS.len()])?;
+    assert_same(&node, &mut old, "with new ones beside the old")
+}
+
+fn start_again(subjects: &mut [(Way, Direct)]) -> Result<()> {
+    subjects
+        .iter_mut()
+        .try_for_each(|(_, direct)| direct.start_again())
+}
+
+/// Holds every running index against the node, stops it, and compares it with the first one.
+fn assert_same(node: &Node, subjects: &mut [(Way, Direct)], when: &str) -> Result<()> {
+    let expected = rig::oracle::scripts(node)?;
+    let mut first = None;
+    for (way, direct) in subjects {
+        // What digests do not show is how answers come about: places only files lead to.
+        if *way == Way::BulkByFiles {
+            direct.assert_equal(node, &expected)
+        } else {
+            direct.assert_at_tip(node)
+        }
+        .with_context(|| format!("{way:?}, {when}"))?;
+        direct.stop();
+        let digests = direct.digests()?;
+        let first = first.get_or_insert_with(|| digests.clone());
+        ensure!(
+            digests == *first,
+            "{way:?}, {when}: {digests:?}, not {first:?}"
+        );
+    }
+    println!("{} scripts, {when}", expected.len());
+    Ok(())
+}
