@@ -269,10 +269,8 @@ pub const SPILL_CHUNK_BYTES: usize = 16 * 1024;
 pub const BULK_BLOCKS_MIN: u32 = 1_000;
 /// How often a bulk sync looks whether it shall stop, and tells how far it is.
 pub const BULK_WATCH_INTERVAL: Duration = Duration::from_millis(250);
-/// Block files in which blocks are looked for while the index catches up: some thousand blocks.
+/// Block files in which blocks are looked for for the ordinary path: some thousand blocks.
 pub const NEWEST_FILES_MAX: u32 = 64;
-/// So far behind the tip blocks are read from files; nearer to it the node is asked, which cannot be too early.
-pub const CATCH_UP_BLOCKS_MIN: u32 = 8;
 /// Bytes of the disk that are left free.
 pub const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 /// Default of `sync-memory`: with what the rest of the process needs it stays below 640 MiB.

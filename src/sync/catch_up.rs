@@ -1,4 +1,4 @@
-//! The newest blocks from the node's block files, while the index is some way behind the tip.
+//! The newest blocks from the node's block files.
 
 use std::collections::HashMap;
 

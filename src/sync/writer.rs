@@ -18,14 +18,14 @@ use crate::chain::{ConnectedBlock, Height};
 use crate::index::{Index, ScriptPrefix, Snapshot, Touched};
 use crate::limits;
 use crate::mempool::{Mempool, Poller};
-use crate::node::{ChainState, Trouble};
+use crate::node::{ChainState, FilesError, Trouble};
 use crate::query::{Changes, Readiness, View};
 
 /// Owns the index and everything that leads to a view.
 pub(super) struct Writer {
     source: Arc<dyn ChainSource + Send + Sync>,
     bulk: BulkSync,
-    /// While the index is some way behind the tip and the node's files can be read.
+    /// While the index is behind the tip and the node's files can be read.
     newest: Option<NewestBlocks>,
     index: Index,
     poller: Poller,
@@ -180,26 +180,21 @@ impl Writer {
         Ok(Next::Step)
     }
 
-    /// The next of these blocks: from the node's files when there are many, otherwise from the node.
-    fn blocks(
-        &mut self,
-        hashes: &[BlockHash],
-        tip: Height,
-        first: u32,
-    ) -> Result<Vec<ConnectedBlock>, Error> {
-        if tip.0.saturating_sub(first) >= limits::CATCH_UP_BLOCKS_MIN {
-            let bulk = &mut self.bulk;
-            if self.newest.is_none() {
-                self.newest = bulk.files().map(NewestBlocks::new);
+    /// The next of these blocks: from the node's files, which it writes before it tells of a block, or else from the
+    /// node, which has to turn each into JSON.
+    fn blocks(&mut self, hashes: &[BlockHash]) -> Result<Vec<ConnectedBlock>, Error> {
+        if self.newest.is_none() {
+            self.newest = self.bulk.files().map(NewestBlocks::new);
+        }
+        match self.newest.as_mut().map(|newest| newest.blocks(hashes)) {
+            Some(Ok(Some(blocks))) => return Ok(blocks),
+            // A block too young for its file; the next one may be there.
+            Some(Ok(None) | Err(FilesError::NoUndo { .. })) => self.newest = None,
+            Some(Err(reason)) => {
+                self.bulk.go_without_files(&reason);
+                self.newest = None;
             }
-            match self.newest.as_mut().map(|newest| newest.blocks(hashes)) {
-                Some(Ok(Some(blocks))) => return Ok(blocks),
-                Some(Err(reason)) => {
-                    bulk.go_without_files(&reason);
-                    self.newest = None;
-                }
-                Some(Ok(None)) | None => {}
-            }
+            None => {}
         }
         self.source.blocks(hashes).map_err(Error::Node)
     }
@@ -219,7 +214,7 @@ impl Writer {
         let Some(hashes) = hashes.into_iter().collect::<Option<Vec<_>>>() else {
             return Ok(again);
         };
-        let connect = self.blocks(&hashes, node.tip.height, first)?;
+        let connect = self.blocks(&hashes)?;
         let below = match keep {
             Some(height) => self
                 .index

@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 const KEY_BYTES: usize = 8;
+/// To be compared with, which is faster than to look at each byte.
+static BLANK: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// The key of a blocks directory (`xor.dat`); zero where the bytes lie plain.
 #[derive(Clone, Copy)]
@@ -41,6 +43,13 @@ impl ObfuscationKey {
     }
 }
 
+/// Whether there are only zeros.
+pub(super) fn is_blank(bytes: &[u8]) -> bool {
+    bytes
+        .chunks(BLANK.len())
+        .all(|part| BLANK.get(..part.len()) == Some(part))
+}
+
 /// An open file, read by place.
 pub(super) struct ObfuscatedFile {
     file: File,
@@ -66,6 +75,25 @@ impl ObfuscatedFile {
 
     /// Fills as much of `bytes` as the file has from this place on; how much that is.
     pub(super) fn read(&self, place: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        let filled = self.read_hidden(place, bytes)?;
+        if let Some(read) = bytes.get_mut(..filled) {
+            self.key.apply(place, read);
+        }
+        Ok(filled)
+    }
+
+    /// The same, but room that the node keeps for later and never wrote to is left as it is: zeros.
+    pub(super) fn read_unless_blank(&self, place: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        let filled = self.read_hidden(place, bytes)?;
+        if let Some(read) = bytes.get_mut(..filled)
+            && !is_blank(read)
+        {
+            self.key.apply(place, read);
+        }
+        Ok(filled)
+    }
+
+    fn read_hidden(&self, place: u64, bytes: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             let from = place.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
@@ -75,9 +103,6 @@ impl ObfuscatedFile {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-        }
-        if let Some(read) = bytes.get_mut(..filled) {
-            self.key.apply(place, read);
         }
         Ok(filled)
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::RangeInclusive;
 
 use super::numbers::Reader;
-use super::obfuscated::ObfuscatedFile;
+use super::obfuscated::{self, ObfuscatedFile};
 
 /// Bytes before what a record holds.
 const FRAME_BYTES: u64 = 8;
@@ -95,16 +95,23 @@ impl Records {
         (self.lengths.contains(&record.length) && ends_inside).then_some(record)
     }
 
+    fn find(&self, bytes: &[u8]) -> Option<usize> {
+        if obfuscated::is_blank(bytes) {
+            return None;
+        }
+        bytes
+            .windows(self.magic.len())
+            .position(|window| window == self.magic)
+    }
+
     /// Where the magic stands next.
     fn search(&self, from: u64) -> io::Result<Option<u64>> {
         let mut from = from;
         let mut bytes = vec![0; SEARCH_BYTES];
         loop {
-            let count = self.file.read(from, &mut bytes)?;
+            let count = self.file.read_unless_blank(from, &mut bytes)?;
             let read = bytes.get(..count).unwrap_or_default();
-            let found = read
-                .windows(self.magic.len())
-                .position(|window| window == self.magic);
+            let found = self.find(read);
             if let Some(found) = found {
                 return Ok(Some(from.saturating_add(as_u64(found))));
             }
