@@ -7,7 +7,7 @@ use std::thread;
 use bitcoin::consensus::encode;
 use proptest::prelude::*;
 
-use super::chain::{Chain, Payment};
+use super::chain::{self, Chain, Payment, UNSPENDABLE};
 use super::{error_of, in_memory, model, options};
 use crate::chain::{BlockPlace, ConnectedBlock, Height, RawBlock, SpentList, TxNum};
 use crate::index::blocks::Blocks;
@@ -469,4 +469,29 @@ fn a_stopped_bulk_ends() {
         worker.add(Height(0), None, block),
         Err(Error::Stopped)
     ));
+}
+
+#[test]
+fn large_transactions_and_repeated_coinbases_are_taken_in() {
+    let mut chain = Chain::new();
+    let repeated = chain::coinbase(u32::MAX);
+    chain.mine_with(repeated.clone(), &[]);
+    chain.mine_with(repeated, &[]);
+    let script = |n: usize| u8::try_from(n % 250).unwrap();
+    let split = Payment {
+        spend: vec![0],
+        pay: (0..5_000).map(|n| (script(n), 1)).collect(),
+    };
+    chain.mine(&[split]);
+    let join = Payment {
+        spend: vec![0; 1_000],
+        pay: vec![(9, 1)],
+    };
+    let to_nobody = Payment {
+        spend: vec![0],
+        pay: vec![(UNSPENDABLE, 0)],
+    };
+    chain.mine(&[join, to_nobody]);
+    assert_built(&chain, 0, 32, WITH_PLACES);
+    assert_built(&chain, 4, 32, SHAPE);
 }

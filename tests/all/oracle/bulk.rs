@@ -1,11 +1,16 @@
 //! An index built in bulk holds what one built block by block holds, and answers as the node's JSON says.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
+use claustrum::limits;
 use rig::node::{Node, Options};
 use rig::reorganise::{self, Fate};
+use rig::server::{self, Loopback};
 use rig::shape::Shape;
 
 use super::direct::{Direct, Way};
+use super::wire;
 
 const WAYS: [Way; 3] = [Way::BlockByBlock, Way::BulkByFiles, Way::BulkByNode];
 
@@ -73,5 +78,52 @@ fn assert_same(node: &Node, subjects: &mut [(Way, Direct)], when: &str) -> Resul
         );
     }
     println!("{} scripts, {when}", expected.len());
+    Ok(())
+}
+
+/// Enough for some to hit each stage; a bulk of this chain takes about a second.
+const INTERRUPTIONS: u64 = 12;
+
+#[test]
+fn interrupted_at_any_moment_a_bulk_is_done_in_the_end() -> Result<()> {
+    let node = Node::start(&Options {
+        extra: vec!["-fastprune".to_owned()],
+        ..Options::default()
+    })?;
+    let mut shape = Shape::new(32);
+    shape.build(&node)?;
+    // Without transactions, so that the test need not make them.
+    node.mine(limits::BULK_BLOCKS_MIN + limits::DELTA_BLOCKS_MIN)?;
+    shape.grow(&node, 20)?;
+
+    let mut server = Loopback::start(&node, &server::Options::default())?;
+    let index = server.data_dir().join("regtest/index");
+    let working_dir = index.join("bulk");
+    let mut random = 7_u64;
+    let mut hit = 0;
+    for round in 0..INTERRUPTIONS {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        std::thread::sleep(Duration::from_millis(random >> 33 & 0xff));
+        if round % 2 == 0 {
+            server.kill()?;
+        } else {
+            let status = server.stop()?;
+            ensure!(status.success(), "it does not end well: {status}");
+        }
+        if working_dir.is_dir() {
+            hit += 1;
+        } else if round + 1 < INTERRUPTIONS {
+            // That came too late; the next one has a bulk to hit.
+            std::fs::remove_dir_all(&index)?;
+        }
+        server.start_again()?;
+    }
+    ensure!(hit > 1, "nearly every interruption came too late");
+    let expected = rig::oracle::scripts(&node)?;
+    wire::assert_equal(&server, &node, &expected)?;
+    ensure!(!working_dir.is_dir(), "the working space is left");
+    println!("{hit} of {INTERRUPTIONS} interruptions hit a bulk");
     Ok(())
 }
