@@ -8,6 +8,8 @@ mod error;
 mod numbers;
 mod obfuscated;
 mod records;
+#[cfg(test)]
+mod tests;
 mod undo;
 
 use std::collections::HashMap;

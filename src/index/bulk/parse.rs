@@ -227,3 +227,105 @@ impl<'a, S: Iterator<Item = SpentRef<'a>>> Visitor for BlockVisit<'_, S> {
         self.go_on(outcome.ok_or(BlockFault::TooLarge))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::SpentList;
+    use crate::index::keys::Keys;
+    use bitcoin::absolute::LockTime;
+    use bitcoin::consensus::encode;
+    use bitcoin::{ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, transaction};
+    use proptest::prelude::*;
+
+    /// A block with a coinbase and a transaction with witnesses, and what that one spends.
+    fn block() -> (Vec<u8>, SpentList) {
+        let mut block = bitcoin::constants::genesis_block(bitcoin::Network::Regtest);
+        let input = |vout| TxIn {
+            previous_output: OutPoint::new(Txid::all_zeros(), vout),
+            script_sig: ScriptBuf::from_bytes(vec![0x51]),
+            sequence: Sequence::MAX,
+            witness: Witness::from_slice(&[[7; 70].as_slice(), &[8; 33]]),
+        };
+        let output = |script: &[u8]| TxOut {
+            value: Amount::from_sat(900),
+            script_pubkey: ScriptBuf::from_bytes(script.to_vec()),
+        };
+        block.txdata.push(Transaction {
+            version: transaction::Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: vec![input(0), input(1)],
+            output: vec![output(&[0x51]), output(&[0x6a, 1, 1]), output(&[0x52; 300])],
+        });
+        block.header.merkle_root = block.compute_merkle_root().unwrap();
+        let mut spent = SpentList::default();
+        spent.begin_transaction(2);
+        for script in [[0x53], [0x54]] {
+            spent.push(Height(3), Amount::from_sat(5), &[&script]);
+        }
+        (encode::serialize(&block), spent)
+    }
+
+    fn read(bytes: &[u8], spent: &SpentList) -> (Parsed, Result<(), BlockFault>) {
+        let keyed = KeyedHash::new(Keys::from_bytes(&[5; Keys::BYTES]), 32);
+        let standing = Standing {
+            height: Height(9),
+            first: TxNum(100),
+        };
+        let mut parsed = Parsed::default();
+        let outcome = parsed.read(standing, RawBlock { bytes, spent }, &keyed);
+        (parsed, outcome)
+    }
+
+    #[test]
+    fn a_block_is_taken_apart() {
+        let (bytes, spent) = block();
+        let (parsed, outcome) = read(&bytes, &spent);
+        assert_eq!(outcome, Ok(()));
+        let decoded: bitcoin::Block = encode::deserialize(&bytes).unwrap();
+        let txids = decoded
+            .txdata
+            .iter()
+            .map(|made| made.compute_txid().to_byte_array());
+        assert!(parsed.txids.iter().copied().eq(txids));
+        let lengths = decoded.txdata.iter().map(Transaction::total_size);
+        assert!(
+            parsed
+                .lengths
+                .iter()
+                .map(|length| usize::try_from(*length).unwrap())
+                .eq(lengths)
+        );
+        // The coinbase of the genesis block pays to somebody; here it is not at height 0.
+        assert_eq!(parsed.events.len(), 1 + 2 + 2);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_in_a_block_makes_it_panic(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let (good, spent) = block();
+            let mut bytes = good.clone();
+            for (at, value) in &changes {
+                // Small and large values are what lengths are made of.
+                let at = at.index(bytes.len());
+                bytes[at] = if value % 3 == 0 { 0xff } else { *value };
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            let (_, outcome) = read(&bytes, &spent);
+            // Witnesses are not committed to here, and most of the header is looked at before.
+            let same_length = bytes.len() == good.len();
+            prop_assert!(outcome.is_err() || same_length);
+        }
+
+        #[test]
+        fn nothing_at_all_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let framed = [[0; 80].as_slice(), &[2], &bytes].concat();
+            prop_assert!(read(&framed, &SpentList::default()).1.is_err());
+        }
+    }
+}
