@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bitcoin::consensus::encode;
 use bitcoin::{Transaction, Txid};
 
-use super::blocks::Blocks;
+use super::blocks::{Block, Blocks};
 use super::error::{BlockFilesFault, Error};
 use super::keys::TxFingerprint;
 use super::layer::{Layer, ScriptEntry, Wanted};
@@ -115,29 +115,33 @@ impl Segments {
         superseded
     }
 
-    /// Adds the txids of the transactions at these indexes of a block.
-    pub(super) fn txids(
-        &self,
-        height: Height,
-        indexes: &[u32],
-        found: &mut Vec<Txid>,
-    ) -> Result<(), Error> {
-        let first = self.blocks.get(height).ok_or(DAMAGED)?.first;
-        let numbers: Option<Vec<TxNum>> = indexes
-            .iter()
-            .map(|index| first.0.checked_add(*index).map(TxNum))
-            .collect();
-        let numbers = numbers.ok_or(DAMAGED)?;
-        let segment = self.numbered(height)?;
-        if segment.file.spec.kind == Kind::Txids {
-            return txids::find(segment, &numbers, found);
+    /// Adds the txids of ascending numbers; each blob is read once, whatever the number of txids wanted from it.
+    pub(super) fn txids(&self, numbers: &[TxNum], found: &mut Vec<Txid>) -> Result<(), Error> {
+        let mut rest = numbers;
+        for segment in &self.numbered {
+            let last = self.blocks.get(*segment.file.spec.heights.end());
+            let end = last.and_then(Block::end).ok_or(DAMAGED)?;
+            let (inside, above) = rest.split_at(rest.partition_point(|number| *number < end));
+            rest = above;
+            if inside.is_empty() {
+                continue;
+            }
+            if segment.file.spec.kind == Kind::Txids {
+                txids::find(segment, inside, found)?;
+                continue;
+            }
+            for number in inside {
+                let bytes = self.read(segment, *number)?;
+                let transaction: Transaction =
+                    encode::deserialize(&bytes).map_err(|_content| OTHER)?;
+                found.push(transaction.compute_txid());
+            }
         }
-        for number in numbers {
-            let bytes = self.read(segment, number)?;
-            let transaction: Transaction = encode::deserialize(&bytes).map_err(|_content| OTHER)?;
-            found.push(transaction.compute_txid());
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            Err(DAMAGED)
         }
-        Ok(())
     }
 
     /// The bytes of a transaction, if the index knows where the node's files have it.

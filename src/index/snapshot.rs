@@ -347,11 +347,14 @@ impl Snapshot {
         indexes: &[u32],
         found: &mut Vec<Txid>,
     ) -> Result<(), Error> {
-        if height.0 < self.segments.count() {
-            self.segments.txids(height, indexes, found)
-        } else {
-            self.delta.txids(height, indexes, found)
+        if height.0 >= self.segments.count() {
+            return self.delta.txids(height, indexes, found);
         }
+        let first = self.blocks.get(height).ok_or(DAMAGED_NUMBERS)?.first;
+        let number = |index: &u32| first.0.checked_add(*index).map(TxNum);
+        let numbers: Option<Vec<TxNum>> = indexes.iter().map(number).collect();
+        let numbers = numbers.ok_or(DAMAGED_NUMBERS)?;
+        self.segments.txids(&numbers, found)
     }
 
     /// Txids and places of ascending numbers. Of a coinbase that was mined twice (BIP 30) only the later is told:
@@ -362,10 +365,15 @@ impl Snapshot {
             positions.push(self.blocks.position(*number).ok_or(DAMAGED_NUMBERS)?);
         }
         let mut txids = Vec::with_capacity(numbers.len());
-        for block in positions.chunk_by(|a, b| a.height == b.height) {
+        let is_old = |position: &BlockPosition| position.height.0 < self.segments.count();
+        let old = positions.partition_point(is_old);
+        let (old_numbers, _) = numbers.split_at_checked(old).ok_or(DAMAGED_NUMBERS)?;
+        self.segments.txids(old_numbers, &mut txids)?;
+        let new = positions.get(old..).unwrap_or_default();
+        for block in new.chunk_by(|a, b| a.height == b.height) {
             if let Some(height) = block.first().map(|position| position.height) {
                 let indexes: Vec<u32> = block.iter().map(|position| position.index).collect();
-                self.txids_at(height, &indexes, &mut txids)?;
+                self.delta.txids(height, &indexes, &mut txids)?;
             }
         }
         let mut located = Vec::with_capacity(numbers.len());
