@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::chain::{Chain, Payment};
+use super::chain::{self, Chain, Payment};
 use super::model::{
     Step, advance, assert_chain_equal, assert_outputs_equal, assert_scripts_equal, height, payment,
 };
 use super::{in_memory, in_memory_with, options};
 
-use crate::chain::Network;
+use crate::chain::{ConnectedBlock, Network};
 use crate::index::segment::cache;
 use crate::index::{Index, Options, Shape, Touched, segments};
 use crate::limits;
@@ -191,4 +191,49 @@ fn caches_of_all_files_together_stay_within_their_budget() {
     let files = (2 << limits::BASE_SHARD_BITS) + levels;
     let budget = limits::INDEX_CACHE_BYTES - limits::INDEX_MAIN_CACHE_BYTES;
     assert!(files * cache::SHARE_BYTES_MIN < budget / 2);
+}
+
+#[test]
+fn the_shape_of_the_product_keeps_288_to_431_delta_rows() {
+    let mut blocks = Chain::new().blocks;
+    for salt in 1..1010 {
+        let below = blocks.last().unwrap().block.block_hash();
+        blocks.push(ConnectedBlock {
+            block: chain::solved(below, vec![chain::coinbase(salt)]),
+            spent: Vec::new(),
+        });
+    }
+    let mut index = in_memory(32);
+    let mut known = 0;
+    for count in [431, 432, 576, 1010] {
+        index.update(height(known), &blocks[known..count]).unwrap();
+        known = count;
+        while index.merging.is_some() {
+            thread::sleep(Duration::from_millis(1));
+            index.tend().unwrap();
+        }
+        let segments = usize::try_from(index.segments.count()).unwrap();
+        assert_eq!(
+            segments,
+            if count < 432 {
+                0
+            } else {
+                (count - 288) / 144 * 144
+            }
+        );
+    }
+    let ranges = segments::ranges(&index.segments.scripts, 0);
+    let lasts: Vec<u32> = ranges.iter().map(|range| range.end().0 + 1).collect();
+    assert_eq!(lasts, [576, 720]);
+    let rows_alone = Shape {
+        delta_blocks: 2000,
+        ..Shape::default()
+    };
+    let mut rows_alone = in_memory_with(&options_with(32, rows_alone));
+    rows_alone.update(None, &blocks).unwrap();
+    assert_eq!(index.digest().unwrap(), rows_alone.digest().unwrap());
+    index.check().unwrap();
+    // A reorg of 288 costs no segment, one of more than the rows whole segments.
+    assert_eq!(index.keepable(height(1010 - 288)), height(1010 - 288));
+    assert_eq!(index.keepable(height(719)), height(576));
 }
