@@ -88,6 +88,16 @@ impl Network {
         BlockHash::from_byte_array(constants.to_bytes())
     }
 
+    /// From this height on no coinbase repeats an older one, because each names its height (BIP 34). Where blocks are
+    /// made to measure it never comes. (On the main network the first exception would be at height 1,983,702.)
+    pub const fn distinct_coinbases_from(self) -> Height {
+        match self {
+            Self::Main => Height(227_931),
+            Self::Testnet4 | Self::Signet => Height(1),
+            Self::Regtest => Height(u32::MAX),
+        }
+    }
+
     /// Bitcoin Core's default RPC port.
     pub const fn default_rpc_port(self) -> u16 {
         match self {

@@ -196,7 +196,14 @@ impl Index {
         let keyed = KeyedHash::new(identity.keys, options.tag_bits);
         let (blocks, segments, recent) = open::load(&tables, &identity, &*store, &budget)?;
         let segments = Arc::new(segments);
-        let snapshot = Snapshot::new(keyed, blocks, Arc::clone(&segments), recent.clone(), tables);
+        let snapshot = Snapshot::new(
+            network,
+            keyed,
+            blocks,
+            Arc::clone(&segments),
+            recent.clone(),
+            tables,
+        );
         Ok(Self {
             network,
             keyed,
@@ -233,6 +240,7 @@ impl Index {
 
     fn renew(&mut self, blocks: Blocks, tables: Tables) {
         self.snapshot = Arc::new(Snapshot::new(
+            self.network,
             self.keyed,
             blocks,
             Arc::clone(&self.segments),

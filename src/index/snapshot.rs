@@ -19,7 +19,7 @@ use super::schema::{HEADER_ROW_BYTES, HeaderRow, Tables};
 use super::segments::Segments;
 use super::touch;
 use super::{ConfirmedEntry, ConfirmedUnspent, FundedOutput, ScriptPrefix, TransactionReader};
-use crate::chain::{BlockPosition, ChainTip, Height, ScriptHash, TxNum};
+use crate::chain::{BlockPosition, ChainTip, Height, Network, ScriptHash, TxNum};
 
 const READ_HEADERS: &str = "read headers from the index";
 pub(super) const DAMAGED_NUMBERS: Error = Error::Damaged {
@@ -28,6 +28,7 @@ pub(super) const DAMAGED_NUMBERS: Error = Error::Damaged {
 
 /// The index at one moment. It pins pages of the file, so it is to be held no longer than an answer takes.
 pub struct Snapshot {
+    network: Network,
     keyed: KeyedHash,
     blocks: Blocks,
     headers: ReadOnlyTable<u32, &'static [u8; HEADER_ROW_BYTES]>,
@@ -54,6 +55,7 @@ struct WantedOutput<'a> {
 
 impl Snapshot {
     pub(super) fn new(
+        network: Network,
         keyed: KeyedHash,
         blocks: Blocks,
         segments: Arc<Segments>,
@@ -61,6 +63,7 @@ impl Snapshot {
         tables: Tables,
     ) -> Self {
         Self {
+            network,
             keyed,
             blocks,
             headers: tables.headers,
@@ -379,8 +382,9 @@ impl Snapshot {
         let mut located = Vec::with_capacity(numbers.len());
         for ((number, position), txid) in numbers.iter().zip(positions).zip(txids) {
             // Only a coinbase can be repeated: any other transaction spends an output that is gone.
-            let is_last =
-                position.index != 0 || self.number(&txid)?.is_some_and(|(last, _)| last == *number);
+            let is_last = position.index != 0
+                || position.height >= self.network.distinct_coinbases_from()
+                || self.number(&txid)?.is_some_and(|(last, _)| last == *number);
             if is_last {
                 located.push(Located {
                     number: *number,
