@@ -83,11 +83,11 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    /// Kills the server again and again while it has some of the chain.
+    /// Kills the server again and again while it has some of the chain, until it has all of it.
     pub(super) fn kill_while_it_catches_up(&mut self, server: &mut Loopback) -> Result<()> {
         let tip = u64::from(self.node.height()?);
-        let mut hit = Vec::new();
-        for _ in 0..KILLS_WHILE_CATCHING_UP {
+        let mut hit: Vec<u64> = Vec::new();
+        while hit.len() < KILLS_WHILE_CATCHING_UP && hit.last().is_none_or(|height| *height < tip) {
             let deadline = Instant::now() + Duration::from_secs(20);
             let mut line = server.connect()?;
             let seen = hit.last().copied();
