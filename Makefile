@@ -27,8 +27,10 @@ bench: build wallet rig
 	$(CARGO) build $(LOCKED) --release --no-default-features --example loopback
 	$(CARGO) bench $(LOCKED) --no-default-features --bench onion
 
-# SOAK_MINUTES (10) of blocks, reorgs, wallets, bad clients, restarts and kills; then the oracle.
+# Faults of the disk at every operation of the index; then SOAK_MINUTES (10) of blocks, reorgs, wallets, bad clients,
+# restarts and kills, and the oracle.
 soak: build rig
+	CLAUSTRUM_ALL_FAULTS=1 $(CARGO) test $(LOCKED) --release --no-default-features --lib index::tests::power
 	$(CARGO) run $(LOCKED) --release -p rig --bin soak
 
 # FUZZ_SECONDS (60) for each target.

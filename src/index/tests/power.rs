@@ -178,7 +178,7 @@ fn assert_power_loss_is_survived(options: &Options, count: usize) {
 
 #[test]
 fn power_loss_at_any_moment_leaves_a_whole_index() {
-    assert_power_loss_is_survived(&small(), 60);
+    assert_power_loss_is_survived(&small(), 40);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn power_loss_at_any_moment_leaves_whole_delta_rows() {
 #[test]
 fn an_operation_that_fails_stops_the_index_and_harms_nothing() {
     for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
-        at_operations(&small(), 25, |at, updates, digests, image| {
+        at_operations(&small(), 15, |at, updates, digests, image| {
             let disk = Disk::new(image.clone(), at, Fault::Once(kind));
             let confirmed = run(&disk, &small(), updates, 0);
             let done = if confirmed == updates.len() {
