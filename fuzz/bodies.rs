@@ -14,7 +14,8 @@ use claustrum::electrum::{
 };
 use claustrum::limits;
 use claustrum::query::{
-    Answer, FeeRate, HeaderProof, HistoryRow, MempoolFees, Query, Readiness, UnspentRow,
+    Answer, CatchUp, FeeRate, HeaderProof, HistoryRow, MempoolFees, Query, Readiness, Speed,
+    UnspentRow,
 };
 use claustrum::redact::RawTransaction;
 use serde::{Deserialize, Deserializer};
@@ -129,10 +130,14 @@ impl Client {
     /// Whether the conversation ends with it.
     fn hear(&mut self, line: &[u8]) -> bool {
         let readiness = match self.source.view_version % 3 {
-            0 => Readiness::CatchingUp {
+            0 => Readiness::CatchingUp(CatchUp {
                 indexed: 1,
                 target: 2,
-            },
+                speed: Some(Speed {
+                    blocks_per_minute: 1,
+                    minutes_left: 1,
+                }),
+            }),
             1 => Readiness::Ready,
             _ => Readiness::Stale,
         };

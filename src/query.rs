@@ -4,6 +4,7 @@ mod chain;
 mod history;
 mod reader;
 
+use std::fmt;
 use std::sync::Arc;
 
 use bitcoin::{BlockHash, Txid};
@@ -41,18 +42,33 @@ pub struct Changes {
     pub scripts: Vec<ScriptPrefix>,
 }
 
+/// How far an index is that is being built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CatchUp {
+    /// Blocks indexed.
+    pub indexed: u32,
+    /// Blocks the node has.
+    pub target: u32,
+    /// How fast it goes, once that can be told.
+    pub speed: Option<Speed>,
+}
+
+/// How fast an index is being built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speed {
+    /// Blocks in a minute.
+    pub blocks_per_minute: u32,
+    /// Until it is built, in minutes, rounded up.
+    pub minutes_left: u32,
+}
+
 /// Whether a view may be asked about scripts and transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
     /// It follows the node.
     Ready,
     /// The index is being built.
-    CatchingUp {
-        /// Blocks indexed.
-        indexed: u32,
-        /// Blocks the node has.
-        target: u32,
-    },
+    CatchingUp(CatchUp),
     /// The node has been silent for too long: stale is worse than down.
     Stale,
 }
@@ -63,6 +79,16 @@ pub enum Changed {
     Some(Vec<Arc<Changes>>),
     /// All of them: it is further behind than the view remembers.
     All,
+}
+
+impl fmt::Display for Speed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} blocks a minute, ", self.blocks_per_minute)?;
+        match (self.minutes_left / 60, self.minutes_left % 60) {
+            (0, minutes) => write!(f, "{minutes} min left"),
+            (hours, minutes) => write!(f, "{hours} h {minutes:02} min left"),
+        }
+    }
 }
 
 impl View {
@@ -254,12 +280,7 @@ pub struct UnspentRow {
 pub enum Error {
     /// The index is being built.
     #[error("answer while the index is being built")]
-    CatchingUp {
-        /// Blocks indexed.
-        indexed: u32,
-        /// Blocks the node has.
-        target: u32,
-    },
+    CatchingUp(CatchUp),
     /// The node has been silent for too long.
     #[error("answer without a node")]
     Stale,
@@ -335,7 +356,7 @@ fn silent(_: NodeSilent) -> Error {
 /// The view, if it may be asked about headers: also while the index is built, but not when it is stale.
 fn fresh(view: &View) -> Result<&View, Error> {
     match view.readiness {
-        Readiness::Ready | Readiness::CatchingUp { .. } => Ok(view),
+        Readiness::Ready | Readiness::CatchingUp(_) => Ok(view),
         Readiness::Stale => Err(Error::Stale),
     }
 }
@@ -344,7 +365,7 @@ fn fresh(view: &View) -> Result<&View, Error> {
 fn ready(view: &View) -> Result<&View, Error> {
     match view.readiness {
         Readiness::Ready => Ok(view),
-        Readiness::CatchingUp { indexed, target } => Err(Error::CatchingUp { indexed, target }),
+        Readiness::CatchingUp(catch_up) => Err(Error::CatchingUp(catch_up)),
         Readiness::Stale => Err(Error::Stale),
     }
 }

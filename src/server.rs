@@ -152,6 +152,7 @@ impl Server<'_> {
             node: progress.node.text().to_owned(),
             blocks_indexed: progress.indexed,
             blocks_known: progress.target,
+            speed: progress.speed.map(|speed| speed.to_string()),
             ready: self.engine.is_ready(),
             tor_percent: door.percent,
             door: door

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broadcast::Broadcaster;
 use crate::electrum::Identity;
 use crate::limits;
-use crate::query::{NodeReader, Readiness, View};
+use crate::query::{CatchUp, NodeReader, Readiness, View};
 
 pub use admission::{Admission, Admitted};
 pub use counters::Counters;
@@ -81,10 +81,7 @@ impl Services {
     fn readiness(&self) -> Readiness {
         match self.views.borrow().as_deref() {
             Some(view) => view.readiness,
-            None => Readiness::CatchingUp {
-                indexed: 0,
-                target: 0,
-            },
+            None => Readiness::CatchingUp(CatchUp::default()),
         }
     }
 }

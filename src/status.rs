@@ -26,6 +26,8 @@ pub struct Status {
     pub blocks_indexed: u32,
     /// Blocks the node has.
     pub blocks_known: u32,
+    /// How fast it goes and how long it takes, in words; `None` when that is not known, or there is nothing to do.
+    pub speed: Option<String>,
     /// Whether questions about scripts are answered.
     pub ready: bool,
     /// Tor's directory, 0 to 100.
@@ -94,11 +96,20 @@ impl Status {
         Duration::from_secs(now().saturating_sub(self.written))
     }
 
+    /// The speed after a comma, or nothing.
+    pub fn speed_behind_comma(&self) -> String {
+        let speed = self.speed.as_ref();
+        speed.map_or_else(String::new, |speed| format!(", {speed}"))
+    }
+
     /// For people.
     pub fn to_text(&self) -> String {
         let index = match (self.ready, self.blocks_indexed, self.blocks_known) {
             (true, indexed, _) => format!("{indexed} blocks, following the node"),
-            (false, indexed, known) => format!("{indexed} of {known} blocks"),
+            (false, indexed, known) => {
+                let speed = self.speed_behind_comma();
+                format!("{indexed} of {known} blocks{speed}")
+            }
         };
         format!(
             "Claustrum {} on {}, as of {} s ago\n\
@@ -156,6 +167,7 @@ mod tests {
             node: "reachable".into(),
             blocks_indexed: 3,
             blocks_known: 5,
+            speed: Some("60 blocks a minute, 1 min left".into()),
             ready: false,
             tor_percent: 100,
             door: "reachable".into(),
@@ -171,7 +183,11 @@ mod tests {
         status.write(&path).unwrap();
         status.write(&path).unwrap();
         assert_eq!(Status::read(&path).unwrap(), status);
-        assert!(status.to_text().contains("3 of 5 blocks"));
+        assert!(
+            status
+                .to_text()
+                .contains("3 of 5 blocks, 60 blocks a minute, 1 min left\n")
+        );
         let line = "broadcast tor-peers: not ready: Tor is not connected\n";
         assert!(status.to_text().ends_with(line));
         assert!(!status.is_settled());

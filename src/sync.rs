@@ -10,6 +10,7 @@ mod catch_up;
 mod pace;
 mod plan;
 mod progress;
+mod speed;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -32,7 +33,7 @@ use crate::index::{self, Index};
 use crate::limits;
 use crate::mempool::{self, Mempool, MempoolSource};
 use crate::node::{self, ChainState, Node};
-use crate::query::{Readiness, View};
+use crate::query::{CatchUp, Readiness, View};
 use bulk::BulkSync;
 use pace::Backoff;
 use writer::{Next, Writer};
@@ -99,10 +100,11 @@ pub fn first_view(index: &Index) -> View {
         version: 0,
         snapshot,
         mempool: Arc::new(Mempool::default()),
-        readiness: Readiness::CatchingUp {
+        readiness: Readiness::CatchingUp(CatchUp {
             indexed,
             target: indexed,
-        },
+            speed: None,
+        }),
         changes: Vec::new(),
     }
 }

@@ -30,10 +30,9 @@ impl Bars {
         let tor = self
             .0
             .add(bar("Tor    {bar:30} {pos:>3} %   door {msg}", 100));
-        let index = self.0.add(bar(
-            "index  {bar:30} {pos}/{len} blocks, {eta} left   node {msg}",
-            0,
-        ));
+        let index = self
+            .0
+            .add(bar("index  {bar:30} {pos}/{len} blocks{msg}", 0));
         let mut lines = in_lines();
         let mut settled = false;
         Box::new(move |status| {
@@ -47,7 +46,11 @@ impl Bars {
             tor.set_message(status.door.clone());
             index.set_length(u64::from(status.blocks_known));
             index.set_position(u64::from(status.blocks_indexed));
-            index.set_message(status.node.clone());
+            index.set_message(format!(
+                "{}   node {}",
+                status.speed_behind_comma(),
+                status.node
+            ));
         })
     }
 }
@@ -65,12 +68,13 @@ pub(super) fn in_lines() -> Watch {
             return;
         }
         tracing::info!(
-            "tor {} %, door {}; node {}; index {} of {} blocks",
+            "tor {} %, door {}; node {}; index {} of {} blocks{}",
             status.tor_percent,
             status.door,
             status.node,
             status.blocks_indexed,
-            status.blocks_known
+            status.blocks_known,
+            status.speed_behind_comma()
         );
         last = Some((status.clone(), Instant::now()));
     })

@@ -258,6 +258,7 @@ impl<'a> Features<'a> {
 mod tests {
     use super::*;
     use crate::chain::Network;
+    use crate::query::CatchUp;
     use proptest::prelude::*;
 
     const SCRIPT: &str = "8b01df4e368ea28f8dc0423bcf7a4923e3a12d307c875e47a0cfbf90b5c39161";
@@ -381,10 +382,11 @@ mod tests {
     #[test]
     fn the_banner_tells_progress_only_while_there_is_some() {
         assert!(!banner(Readiness::Ready).contains('\n'));
-        let catching_up = Readiness::CatchingUp {
+        let catching_up = Readiness::CatchingUp(CatchUp {
             indexed: 1,
             target: 4,
-        };
+            speed: None,
+        });
         assert!(banner(catching_up).contains("block 1 of 4 (25 %)"));
         assert!(banner(Readiness::Stale).contains("silent"));
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::broadcast::Refusal;
-use crate::query::{self, Query, Readiness};
+use crate::query::{self, CatchUp, Query, Readiness};
 
 /// Every error a client can get. Nothing that a client, the node or a peer said can become part of its text.
 ///
@@ -31,12 +31,7 @@ pub enum WireError {
     /// `blockchain.transaction.get` with `verbose`.
     VerboseUnsupported,
     /// The index is being built.
-    CatchingUp {
-        /// Blocks indexed.
-        indexed: u32,
-        /// Blocks the node has.
-        target: u32,
-    },
+    CatchingUp(CatchUp),
     /// The node has been silent for too long.
     Stale,
     /// No block at this height.
@@ -65,10 +60,7 @@ impl WireError {
     /// The error for a question that has no answer.
     pub fn of(query: &Query, error: &query::Error) -> Self {
         match error {
-            query::Error::CatchingUp { indexed, target } => Self::CatchingUp {
-                indexed: *indexed,
-                target: *target,
-            },
+            query::Error::CatchingUp(catch_up) => Self::CatchingUp(*catch_up),
             query::Error::Stale => Self::Stale,
             query::Error::HeightOutOfRange => Self::HeightOutOfRange,
             query::Error::UnknownTransaction => Self::UnknownTransaction,
@@ -94,7 +86,7 @@ impl WireError {
             | Self::UnsupportedVersion
             | Self::SubscriptionLimit
             | Self::VerboseUnsupported
-            | Self::CatchingUp { .. }
+            | Self::CatchingUp(_)
             | Self::Stale
             | Self::HeightOutOfRange
             | Self::NotInBlock
@@ -122,8 +114,8 @@ impl WireError {
             Self::VerboseUnsupported => {
                 "verbose transactions are currently unsupported by this server"
             }
-            Self::CatchingUp { indexed, target } => {
-                return Cow::Owned(format!("{}; try again later", progress(indexed, target)));
+            Self::CatchingUp(catch_up) => {
+                return Cow::Owned(format!("{}; try again later", progress(catch_up)));
             }
             Self::Stale => "the server's node is silent; try again later",
             Self::HeightOutOfRange => "height out of range",
@@ -165,34 +157,60 @@ impl WireError {
 pub(super) fn notice(readiness: Readiness) -> Option<String> {
     match readiness {
         Readiness::Ready => None,
-        Readiness::CatchingUp { indexed, target } => Some(progress(indexed, target)),
+        Readiness::CatchingUp(catch_up) => Some(progress(catch_up)),
         Readiness::Stale => Some("the server's node is silent".to_owned()),
     }
 }
 
-fn progress(indexed: u32, target: u32) -> String {
+fn progress(catch_up: CatchUp) -> String {
+    let CatchUp {
+        indexed,
+        target,
+        speed,
+    } = catch_up;
     let percent = u64::from(indexed)
         .saturating_mul(100)
         .checked_div(u64::from(target))
         .unwrap_or(0)
         .min(100);
-    format!("the index is being built: block {indexed} of {target} ({percent} %)")
+    let speed = speed.map_or_else(String::new, |speed| format!(", {speed}"));
+    format!("the index is being built: block {indexed} of {target} ({percent} %){speed}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::FeeMode;
+    use crate::query::{FeeMode, Speed};
 
     #[test]
     fn progress_is_the_only_variable_part() {
-        let text = |indexed, target| WireError::CatchingUp { indexed, target }.message();
+        let text = |indexed, target| {
+            let speed = None;
+            WireError::CatchingUp(CatchUp {
+                indexed,
+                target,
+                speed,
+            })
+            .message()
+        };
         assert_eq!(
             text(430_000, 860_000),
             "the index is being built: block 430000 of 860000 (50 %); try again later"
         );
         assert!(text(0, 0).contains("block 0 of 0 (0 %)"));
         assert!(text(u32::MAX, 1).contains("(100 %)"));
+        let fast = CatchUp {
+            indexed: 1,
+            target: 4,
+            speed: Some(Speed {
+                blocks_per_minute: 70,
+                minutes_left: 125,
+            }),
+        };
+        assert_eq!(
+            WireError::CatchingUp(fast).message(),
+            "the index is being built: block 1 of 4 (25 %), 70 blocks a minute, 2 h 05 min left; try again later"
+        );
     }
 
     #[test]

@@ -2,17 +2,14 @@
 
 use bitcoin::hashes::Hash as _;
 
-use super::{Answer, Error, HeaderProof, NodeReader, NodeSilent, View};
+use super::{Answer, CatchUp, Error, HeaderProof, NodeReader, NodeSilent, View};
 use crate::chain::Height;
 use crate::chain::merkle::MerkleBranch;
 use crate::limits;
 use crate::redact::ClientTxid;
 
 pub(super) fn tip(view: &View) -> Result<Answer, Error> {
-    let tip = view.tip().ok_or(Error::CatchingUp {
-        indexed: 0,
-        target: 0,
-    })?;
+    let tip = view.tip().ok_or(Error::CatchingUp(CatchUp::default()))?;
     let header = view
         .snapshot
         .header(tip.height)

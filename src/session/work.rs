@@ -12,7 +12,7 @@ use super::Services;
 use crate::broadcast::{Quota, Settled};
 use crate::electrum::{Exchange, Findings, Finished, Lane, Refresh, Source, WireError};
 use crate::limits;
-use crate::query::{self, Answer, Query, View};
+use crate::query::{self, Answer, CatchUp, Query, View};
 use crate::redact::RawTransaction;
 
 /// Work that was done.
@@ -122,10 +122,7 @@ impl Source for OneView<'_> {
             return Err(WireError::Busy);
         }
         let Some(view) = &self.view else {
-            return Err(WireError::CatchingUp {
-                indexed: 0,
-                target: 0,
-            });
+            return Err(WireError::CatchingUp(CatchUp::default()));
         };
         let answer = query::answer(view, self.services.node.as_ref(), query);
         answer.map_err(|error| WireError::of(query, &error))

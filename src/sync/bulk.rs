@@ -10,13 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 
+use super::speed::Stretch;
 use super::{ChainSource, Error};
 use crate::chain::{Height, Network};
 use crate::error;
-use crate::index::bulk::{self, Built, Bulk, BulkShape, PlannedBlock};
+use crate::index::bulk::{self, Built, BulkProgress, BulkShape, PlannedBlock};
 use crate::index::{self, Index};
 use crate::limits;
 use crate::node::{BlockFiles, FilesError};
+use crate::query::Speed;
 
 /// How much a bulk sync may take of the machine, and where blocks may lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,14 +117,14 @@ impl BulkSync {
         }
     }
 
-    /// Takes in the blocks up to `last`, or as many as fit into memory and disk at a time. `told` hears how far it is: the
-    /// blocks below, and of those of the bulk as many as its work is done.
+    /// Takes in the blocks up to `last`, or as many as fit into memory and disk at a time. `told` hears how far it is, the
+    /// blocks below, and of those of the bulk as many as its work is done, and how fast it goes.
     pub(super) fn step(
         &mut self,
         source: &(dyn ChainSource + Send + Sync),
         index: &mut Index,
         last: Height,
-        mut told: impl FnMut(u32),
+        mut told: impl FnMut(u32, Option<Speed>),
     ) -> Result<(), Error> {
         let room = bulk::free_space(&self.settings.working_dir).map_err(Error::Index)?;
         let epoch = self.plan(source, index.bulk_from(), last, room)?;
@@ -159,7 +161,7 @@ impl BulkSync {
         source: &(dyn ChainSource + Send + Sync),
         index: &Index,
         epoch: &Epoch,
-        told: &mut impl FnMut(u32),
+        told: &mut impl FnMut(u32, Option<Speed>),
     ) -> Result<Built, Error> {
         self.take_in(&Source::Node(source), index, epoch, told)
             .map_err(|failure| match failure {
@@ -174,7 +176,7 @@ impl BulkSync {
         source: &Source<'_>,
         index: &Index,
         epoch: &Epoch,
-        told: &mut impl FnMut(u32),
+        told: &mut impl FnMut(u32, Option<Speed>),
     ) -> Result<Built, Failure> {
         // Where transactions have no place in a file that can be read, their ids have to be stored.
         let txids = matches!(source, Source::Node(_));
@@ -186,6 +188,7 @@ impl BulkSync {
         let bulk = index.bulk(dir, epoch.blocks.clone(), shape);
         let bulk = Arc::new(bulk.map_err(|error| Failure::Here(Error::Index(error)))?);
         let jobs = self.settings.jobs.get();
+        let stretch = Stretch::begin(epoch.from.0);
         thread::scope(|scope| {
             let (done, outcome) = mpsc::sync_channel(1);
             let of_thread = &bulk;
@@ -220,7 +223,8 @@ impl BulkSync {
                 if full.is_some() || self.stop.load(Ordering::Acquire) {
                     bulk.stop();
                 }
-                told(epoch.stand(&bulk));
+                let (indexed, done) = epoch.stand(&bulk.progress());
+                told(indexed, stretch.speed(indexed, done, epoch.rest(done)));
             }
         })
     }
@@ -274,6 +278,8 @@ impl BulkSync {
             from,
             shape: self.shape(transactions),
             blocks,
+            transactions,
+            last,
         })
     }
 
@@ -341,18 +347,39 @@ const SPACE_PER_TRANSACTION: u64 = 160;
 struct Epoch {
     from: Height,
     blocks: Vec<PlannedBlock>,
+    /// Of these blocks.
+    transactions: u64,
     shape: BulkShape,
+    /// The last block of all bulks.
+    last: Height,
 }
 
 impl Epoch {
-    /// Reading a block is about two thirds of the work on it.
-    fn stand(&self, bulk: &Bulk) -> u32 {
-        let progress = bulk.progress();
-        let count = u64::try_from(self.blocks.len()).unwrap_or(u64::MAX);
-        let read = progress.blocks.saturating_mul(2);
-        let sorted = count.saturating_mul(progress.parts) / progress.parts_total.max(1);
-        let done = u32::try_from(read.saturating_add(sorted) / 3).unwrap_or(u32::MAX);
-        self.from.0.saturating_add(done)
+    /// Blocks indexed, and transactions of the epoch that are done. Reading is about two thirds of the work on a block.
+    fn stand(&self, progress: &BulkProgress) -> (u32, u64) {
+        let done = |read: u64, of: u64| {
+            let sorted = of.saturating_mul(progress.parts) / progress.parts_total.max(1);
+            read.saturating_mul(2).saturating_add(sorted) / 3
+        };
+        let blocks = done(progress.blocks, self.count());
+        let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+        (
+            self.from.0.saturating_add(blocks),
+            done(progress.transactions, self.transactions),
+        )
+    }
+
+    /// Transactions that are left when so many of the epoch are done; of the blocks above it is known only how many they
+    /// are, so each counts as one of the epoch.
+    fn rest(&self, done: u64) -> u64 {
+        let count = self.count();
+        let all = u64::from(self.last.0.saturating_sub(self.from.0)).saturating_add(1);
+        let above = self.transactions.saturating_mul(all.saturating_sub(count)) / count.max(1);
+        self.transactions.saturating_sub(done).saturating_add(above)
+    }
+
+    fn count(&self) -> u64 {
+        u64::try_from(self.blocks.len()).unwrap_or(u64::MAX)
     }
 }
 
@@ -438,7 +465,7 @@ mod tests {
         assert_eq!(sync.target(&built, None, Height(13)), None, "too few");
         let last = sync.target(&built, None, Height(40)).unwrap();
         assert_eq!(last, Height(35));
-        sync.step(&node, &mut built, last, |_| ()).unwrap();
+        sync.step(&node, &mut built, last, |_, _| ()).unwrap();
         assert_eq!(built.bulk_from(), Height(36));
         let below = Some(Height(20));
         assert_eq!(

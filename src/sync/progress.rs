@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::node::Trouble;
+use crate::query::{CatchUp, Speed};
 
 /// How far the follower is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct Progress {
     pub indexed: u32,
     /// Blocks of the chain as far as the node knows it.
     pub target: u32,
+    /// How fast it goes, once that can be told.
+    pub speed: Option<Speed>,
     /// What the node is doing.
     pub node: NodeState,
     /// Since when it does that.
@@ -68,6 +71,7 @@ impl ProgressWriter {
         Self(Arc::new(Mutex::new(Progress {
             indexed,
             target: indexed,
+            speed: None,
             node: NodeState::Contacting,
             since: Instant::now(),
         })))
@@ -77,10 +81,11 @@ impl ProgressWriter {
         ProgressReader(Arc::clone(&self.0))
     }
 
-    pub(super) fn blocks(&self, indexed: u32, target: u32) {
+    pub(super) fn blocks(&self, catch_up: CatchUp) {
         let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.indexed = indexed;
-        progress.target = target;
+        progress.indexed = catch_up.indexed;
+        progress.target = catch_up.target;
+        progress.speed = catch_up.speed;
     }
 
     pub(super) fn node(&self, node: NodeState) {

@@ -13,13 +13,14 @@ use super::bulk::BulkSync;
 use super::catch_up::NewestBlocks;
 use super::plan::{self, Plan};
 use super::progress::{NodeState, ProgressWriter};
+use super::speed::Stretch;
 use super::{ChainSource, Error, Publish, pace};
 use crate::chain::{ConnectedBlock, Height};
 use crate::index::{Index, ScriptPrefix, Snapshot, Touched};
 use crate::limits;
 use crate::mempool::{Mempool, Poller};
 use crate::node::{ChainState, FilesError, Trouble};
-use crate::query::{Changes, Readiness, View};
+use crate::query::{CatchUp, Changes, Readiness, View};
 
 /// Owns the index and everything that leads to a view.
 pub(super) struct Writer {
@@ -27,6 +28,8 @@ pub(super) struct Writer {
     bulk: BulkSync,
     /// While the index is behind the tip and the node's files can be read.
     newest: Option<NewestBlocks>,
+    /// While blocks are taken in one by one.
+    stretch: Option<Stretch>,
     index: Index,
     poller: Poller,
     /// A copy of the last published view.
@@ -72,6 +75,7 @@ impl Writer {
             source,
             bulk,
             newest: None,
+            stretch: None,
             index,
             poller: Poller::default(),
             published,
@@ -105,8 +109,12 @@ impl Writer {
             self.verified = true;
         }
         let snapshot = self.index.snapshot();
-        self.progress.blocks(blocks(&snapshot), count(node.headers));
-        match plan::plan(&snapshot, &*self.source, &node)? {
+        let plan = plan::plan(&snapshot, &*self.source, &node)?;
+        if !matches!(plan, Plan::Advance { .. }) {
+            self.stretch = None;
+        }
+        self.progress.blocks(self.catch_up(&node));
+        match plan {
             Plan::Stay => self.newest = None,
             Plan::Wait => {
                 self.progress.node(NodeState::Behind);
@@ -161,9 +169,14 @@ impl Writer {
         let target = count(node.headers);
         let (progress, published, publish) =
             (&self.progress, &mut self.published, &mut self.publish);
-        let told = |indexed: u32| {
-            progress.blocks(indexed, target);
-            let readiness = Readiness::CatchingUp { indexed, target };
+        let told = |indexed, speed| {
+            let catch_up = CatchUp {
+                indexed,
+                target,
+                speed,
+            };
+            progress.blocks(catch_up);
+            let readiness = Readiness::CatchingUp(catch_up);
             if published.readiness == readiness {
                 return;
             }
@@ -226,10 +239,11 @@ impl Writer {
         if !is_chain_above(below, &connect) {
             return Ok(again);
         }
+        self.stretch.get_or_insert_with(|| Stretch::begin(first));
         self.connect(keep, &connect)?;
         let snapshot = self.index.snapshot();
         self.fresh = Instant::now();
-        self.progress.blocks(blocks(&snapshot), count(node.headers));
+        self.progress.blocks(self.catch_up(node));
         if snapshot.tip() != Some(node.tip) {
             self.progress.node(NodeState::Ahead);
             self.publish_catching_up(node);
@@ -284,14 +298,22 @@ impl Writer {
     fn publish_catching_up(&mut self, node: &ChainState) {
         self.unpublished = Unpublished::Everything;
         let snapshot = self.index.snapshot();
-        let readiness = Readiness::CatchingUp {
-            indexed: blocks(&snapshot),
-            target: count(node.headers),
-        };
+        let readiness = Readiness::CatchingUp(self.catch_up(node));
         if self.published.readiness != readiness {
             let mempool = Arc::clone(&self.published.mempool);
             self.publish(snapshot, mempool, readiness);
             self.unpublished = Unpublished::Everything;
+        }
+    }
+
+    fn catch_up(&self, node: &ChainState) -> CatchUp {
+        let indexed = blocks(&self.index.snapshot());
+        let target = count(node.headers);
+        let speed = self.stretch.as_ref();
+        CatchUp {
+            indexed,
+            target,
+            speed: speed.and_then(|stretch| stretch.speed_by_blocks(indexed, target)),
         }
     }
 

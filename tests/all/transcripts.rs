@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use claustrum::chain::Network;
 use claustrum::electrum::Identity;
-use claustrum::query::{Changes, Readiness};
+use claustrum::query::{CatchUp, Changes, Readiness, Speed};
 use claustrum::session::Services;
 
 use crate::client::{Client, nothing_indexed};
@@ -30,10 +30,14 @@ async fn on_a_chain_of_three_blocks() {
 #[tokio::test]
 async fn while_the_index_is_being_built() {
     let fixture = Fixture::three_blocks();
-    let readiness = Readiness::CatchingUp {
+    let readiness = Readiness::CatchingUp(CatchUp {
         indexed: 3,
         target: 12,
-    };
+        speed: Some(Speed {
+            blocks_per_minute: 1,
+            minutes_left: 9,
+        }),
+    });
     fixture.publish(readiness, Changes::default());
     hold("catching-up", &fixture.services()).await;
 }

@@ -9,7 +9,7 @@ use super::{Next, Writer, is_chain_above};
 use crate::chain::{Height, ScriptHash};
 use crate::limits;
 use crate::node::Trouble;
-use crate::query::{Changed, Readiness, View};
+use crate::query::{CatchUp, Changed, Readiness, View};
 use crate::sync::tests::{FakeNode, pay, script, writer};
 use crate::sync::{ChainSource as _, NodeState};
 
@@ -93,9 +93,12 @@ fn catching_up_shows_each_commit_and_ends_in_a_view_that_forgets_all_changes() {
     let mut bench = Bench::behind(150);
     let views = bench.settle();
     let readiness: Vec<_> = views.iter().map(|view| view.readiness).collect();
-    let catching_up = |indexed| Readiness::CatchingUp {
-        indexed,
-        target: 151,
+    let catching_up = |indexed| {
+        Readiness::CatchingUp(CatchUp {
+            indexed,
+            target: 151,
+            speed: None,
+        })
     };
     assert_eq!(
         readiness,
@@ -274,10 +277,11 @@ fn while_the_node_downloads_the_chain_nothing_is_ready() {
     let mut bench = Bench::behind(3);
     bench.node.set_initial_download(true);
     let view = only(bench.settle());
-    let catching_up = Readiness::CatchingUp {
+    let catching_up = Readiness::CatchingUp(CatchUp {
         indexed: 4,
         target: 4,
-    };
+        speed: None,
+    });
     assert_eq!(view.readiness, catching_up);
     assert_eq!(bench.node_state(), NodeState::InitialDownload);
     assert!(bench.settle().is_empty());
