@@ -4,6 +4,8 @@
 mod bodies;
 #[path = "../../fuzz/deliveries.rs"]
 mod deliveries;
+#[path = "../../fuzz/files.rs"]
+mod files;
 
 use std::fs;
 use std::path::Path;
@@ -31,6 +33,16 @@ fn deliveries_over_v2() {
 #[test]
 fn messages_of_peers() {
     each("delivery_messages", deliveries::delivery_messages);
+}
+
+#[test]
+fn block_files() {
+    each("block_file", files::block_file);
+}
+
+#[test]
+fn undo_records() {
+    each("undo_record", files::undo_record);
 }
 
 fn each(target: &str, body: fn(&[u8])) {
