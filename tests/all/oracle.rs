@@ -1,9 +1,11 @@
 //! Every script's history, unspent outputs, balance and status are those that follow from the node's JSON, whatever
 //! the chain and the server have been through.
 
+mod behind;
 mod bulk;
 mod comparison;
 mod direct;
+mod disk;
 mod tampering;
 mod trial;
 mod wire;

@@ -63,7 +63,7 @@ pub(super) fn tip(line: &mut Line) -> Result<Value> {
     Ok(line.request("blockchain.headers.subscribe", json!([]))?["result"].take())
 }
 
-fn is_ready(line: &mut Line) -> Result<bool> {
+pub(super) fn is_ready(line: &mut Line) -> Result<bool> {
     let reply = line.request(
         "blockchain.scripthash.get_balance",
         json!(["00".repeat(32)]),

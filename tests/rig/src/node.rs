@@ -126,10 +126,17 @@ impl Node {
 
     /// Stops it if it runs, and starts it on the same data and port.
     pub fn restart(&mut self) -> Result<()> {
+        self.restart_with(&[])
+    }
+
+    /// The same, with these arguments this once, such as `-reindex`.
+    pub fn restart_with(&mut self, extra: &[&str]) -> Result<()> {
         self.stop()?;
         // Left by SIGKILL, it would let a call in with the old password.
         std::fs::remove_file(self.cookie()).ok();
-        self.process = spawn(&self.arguments, &self.folder)?;
+        let extra = extra.iter().map(|&argument| argument.to_owned());
+        let arguments: Vec<String> = self.arguments.iter().cloned().chain(extra).collect();
+        self.process = spawn(&arguments, &self.folder)?;
         self.wait_until_ready()
     }
 
