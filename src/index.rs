@@ -191,7 +191,7 @@ impl Index {
         let budget = CacheBudget::new(
             limits::INDEX_CACHE_BYTES.saturating_sub(limits::INDEX_MAIN_CACHE_BYTES),
         );
-        let tables = Tables::open(&database)?;
+        let tables = open::tables(&database)?;
         let identity = open::identity(&tables, network)?;
         let keyed = KeyedHash::new(identity.keys, options.tag_bits);
         let (blocks, segments, recent) = open::load(&tables, &identity, &*store, &budget)?;

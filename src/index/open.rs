@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bitcoin::hashes::Hash as _;
-use redb::{Builder, Database};
+use redb::{Builder, Database, ReadableDatabase as _};
 
 use super::Options;
 use super::blocks::{Block, Blocks};
@@ -143,16 +143,24 @@ pub(super) struct Identity {
     tip: Option<ChainTip>,
 }
 
-/// Refuses files of another format or network.
-pub(super) fn identity(tables: &Tables, network: Network) -> Result<Identity, Error> {
-    let format = meta(tables, schema::META_FORMAT)?.ok_or(DAMAGED)?;
-    let format = u32::from_be_bytes(format.try_into().map_err(|_length| DAMAGED)?);
-    if format != schema::FORMAT_VERSION {
+/// All tables, unless they are of another format, which may have others.
+pub(super) fn tables(database: &Database) -> Result<Tables, Error> {
+    let transaction = database.begin_read().map_err(store(OPEN))?;
+    let meta = transaction.open_table(schema::META).map_err(store(OPEN))?;
+    let format = meta.get(schema::META_FORMAT).map_err(store(OPEN))?;
+    let format = format.ok_or(DAMAGED)?.value().try_into();
+    let found = u32::from_be_bytes(format.map_err(|_length| DAMAGED)?);
+    if found != schema::FORMAT_VERSION {
         return Err(Error::OtherFormat {
-            found: format,
+            found,
             supported: schema::FORMAT_VERSION,
         });
     }
+    Tables::open(database)
+}
+
+/// Refuses files of another network.
+pub(super) fn identity(tables: &Tables, network: Network) -> Result<Identity, Error> {
     let name = meta(tables, schema::META_NETWORK)?.ok_or(DAMAGED)?;
     let found: Network = String::from_utf8(name)
         .ok()

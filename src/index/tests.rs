@@ -4,6 +4,7 @@ mod bulk;
 mod chain;
 mod disk;
 mod faults;
+mod format;
 mod installed;
 mod layout;
 mod model;

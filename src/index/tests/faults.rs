@@ -82,23 +82,6 @@ fn another_network_is_the_operators_mistake() {
 }
 
 #[test]
-fn another_format_names_the_remedy() {
-    let (dir, file) = closed();
-    change(&file, |transaction| {
-        let mut meta = transaction.open_table(schema::META).unwrap();
-        meta.insert(schema::META_FORMAT, 9_u32.to_be_bytes().as_slice())
-            .unwrap();
-    });
-    let error = error_of(open(dir.path()));
-    assert_eq!(error.kind(), ErrorKind::Corruption);
-    let text = report(&error);
-    assert!(
-        text.contains("its format is 9 and this version reads 2; delete it with"),
-        "{text}"
-    );
-}
-
-#[test]
 fn files_are_for_their_owner_alone_and_keys_differ_between_installations() {
     let dir = tempfile::tempdir().unwrap();
     let dirs = ["a", "b"].map(|name| dir.path().join(name));

@@ -1,0 +1,99 @@
+//! Files of the format that is read, and of others.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use redb::Database;
+
+use super::chain::Chain;
+use super::layout::{SMALL, grow, options_with};
+use super::{error_of, in_memory};
+use crate::chain::Network;
+use crate::error::{ErrorKind, report};
+use crate::index::{Error, Index, Shape, schema, writer};
+
+/// Written once by the version that brought this format, so that a change of the format without a new number fails.
+fn fixture() -> PathBuf {
+    let number = format!("tests/fixtures/index/{}", schema::FORMAT_VERSION);
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(number)
+}
+
+fn chain() -> Chain {
+    let mut chain = Chain::new();
+    grow(&mut chain, 20);
+    chain
+}
+
+fn open(dir: &Path) -> Result<Index, Error> {
+    let unsharded = Shape {
+        shard_bits: 0,
+        ..SMALL
+    };
+    Index::open_with(dir, Network::Regtest, &options_with(32, unsharded))
+}
+
+fn copied() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("segments")).unwrap();
+    for part in ["", "segments"] {
+        for entry in fs::read_dir(fixture().join(part)).unwrap() {
+            let from = entry.unwrap().path();
+            if from.is_file() {
+                let name = from.file_name().unwrap();
+                fs::copy(&from, dir.path().join(part).join(name)).unwrap();
+            }
+        }
+    }
+    dir
+}
+
+#[test]
+fn files_of_this_format_are_read_whoever_wrote_them() {
+    let dir = copied();
+    let mut index = open(dir.path()).unwrap();
+    let mut chain = chain();
+    let mut fresh = in_memory(32);
+    fresh.update(None, &chain.blocks).unwrap();
+    assert_eq!(index.digest().unwrap(), fresh.digest().unwrap());
+    assert!(index.segments.all().count() > 0);
+    index.check().unwrap();
+    let known = chain.blocks.len();
+    let keep = chain.height();
+    grow(&mut chain, 9);
+    index.update(keep, &chain.blocks[known..]).unwrap();
+    fresh.update(keep, &chain.blocks[known..]).unwrap();
+    assert_eq!(index.digest().unwrap(), fresh.digest().unwrap());
+}
+
+#[test]
+fn files_of_another_format_are_refused_and_left_alone() {
+    for (found, with_tables) in [(schema::FORMAT_VERSION + 1, true), (1, false)] {
+        let dir = copied();
+        let file = dir.path().join("main.redb");
+        let database = Database::open(&file).unwrap();
+        let transaction = writer::begin(&database).unwrap();
+        {
+            let mut meta = transaction.open_table(schema::META).unwrap();
+            let number = found.to_be_bytes();
+            meta.insert(schema::META_FORMAT, number.as_slice()).unwrap();
+        }
+        if !with_tables {
+            // Another format has other tables.
+            transaction.delete_table(schema::SEGMENTS).unwrap();
+        }
+        transaction.commit().unwrap();
+        drop(database);
+        let files = fs::read_dir(dir.path().join("segments")).unwrap().count();
+        let error = error_of(open(dir.path()));
+        assert_eq!(error.kind(), ErrorKind::Corruption);
+        assert_eq!(
+            report(&error),
+            format!(
+                "open the index: its format is {found} and this version reads 2; delete it with `claustrum index \
+                 rebuild` and start again, it is rebuilt from the node"
+            )
+        );
+        let left = fs::read_dir(dir.path().join("segments")).unwrap().count();
+        assert_eq!(left, files);
+    }
+}
