@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
 
 use bitcoin::block::{Header, Version};
 use bitcoin::hashes::Hash as _;
@@ -26,6 +28,8 @@ struct State {
     mempool: Vec<Transaction>,
     initial_download: bool,
     trouble: Option<Trouble>,
+    /// Before it gives blocks.
+    pause: Duration,
     /// Makes blocks differ that are otherwise the same.
     mined: u32,
     /// Mined when the mempool is read next.
@@ -47,6 +51,7 @@ impl FakeNode {
             mempool: Vec::new(),
             initial_download: false,
             trouble: None,
+            pause: Duration::ZERO,
             mined: 0,
             surprise: false,
         }))
@@ -83,6 +88,11 @@ impl FakeNode {
     /// A block comes while the mempool is being read.
     pub(in crate::sync) fn surprise(&self) {
         self.state().surprise = true;
+    }
+
+    /// Takes this long to give blocks.
+    pub(in crate::sync) fn set_pause(&self, pause: Duration) {
+        self.state().pause = pause;
     }
 
     /// Fails from now on, or no longer.
@@ -243,6 +253,7 @@ impl ChainSource for FakeNode {
 
     fn blocks(&self, hashes: &[BlockHash]) -> Result<Vec<ConnectedBlock>, node::Error> {
         let state = self.answering()?;
+        thread::sleep(state.pause);
         let found: Option<Vec<_>> = hashes
             .iter()
             .map(|hash| state.blocks.get(hash).cloned())
