@@ -119,6 +119,8 @@ pub const NODE_CONNECT_MAX: Duration = Duration::from_secs(5);
 pub const NODE_CLIENT_CALLS_MAX: usize = 3;
 /// Calls of the node at a time for transactions that leave: [`BROADCASTS_MAX`], and one that looks for those on their way.
 pub const NODE_BROADCAST_CALLS_MAX: usize = 3;
+/// Calls of the node at a time while the index is built from its answers; more reach no higher rate.
+pub const NODE_BULK_CALLS_MAX: usize = 4;
 /// Calls in one JSON-RPC batch whose answers are small.
 pub const NODE_BATCH_ITEMS_MAX: usize = 2_000;
 /// How long the node may hold back its answer while it waits for a block.

@@ -67,7 +67,11 @@ impl Node {
         let wait = limits::TIP_WAIT_MAX.saturating_add(limits::NODE_CALL_MAX);
         Self {
             network: settings.network,
-            follow: Lane::new(settings, limits::NODE_BLOCKS_CALL_MAX, 1),
+            follow: Lane::new(
+                settings,
+                limits::NODE_BLOCKS_CALL_MAX,
+                limits::NODE_BULK_CALLS_MAX,
+            ),
             tip: Lane::new(settings, wait, 1),
             clients: Lane::new(
                 settings,

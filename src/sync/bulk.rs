@@ -101,7 +101,7 @@ impl BulkSync {
     pub(super) fn go_without_files(&mut self, reason: &FilesError) {
         self.without_files = true;
         tracing::warn!(
-            "blocks are asked of the node one by one, which takes many times as long as reading its files: failed to {}",
+            "blocks are asked of the node as JSON, which takes many times as long as reading its files: failed to {}",
             error::report(reason)
         );
     }

@@ -9,7 +9,7 @@ use crate::sync::tests::FakeNode;
 
 const GIB: usize = 1 << 30;
 
-fn bulk_sync(dir: &std::path::Path, jobs: usize, memory_bytes: usize) -> BulkSync {
+fn bulk_sync(dir: &Path, jobs: usize, memory_bytes: usize) -> BulkSync {
     let settings = BulkSettings {
         block_files: None,
         jobs: NonZeroUsize::new(jobs).unwrap(),
@@ -21,7 +21,7 @@ fn bulk_sync(dir: &std::path::Path, jobs: usize, memory_bytes: usize) -> BulkSyn
     BulkSync::new(settings, Network::Regtest, Arc::default())
 }
 
-fn index(dir: &std::path::Path) -> Index {
+fn index(dir: &Path) -> Index {
     let options = Options {
         keys: Some(Keys {
             script: [1; 16],
@@ -36,7 +36,7 @@ fn index(dir: &std::path::Path) -> Index {
 #[test]
 fn what_a_thread_sorts_and_what_all_buffer_fit_into_the_memory() {
     for (jobs, memory) in [(1, GIB), (2, GIB / 2), (4, GIB), (8, GIB), (2, GIB / 16)] {
-        let sync = bulk_sync(std::path::Path::new("/"), jobs, memory);
+        let sync = bulk_sync(Path::new("/"), jobs, memory);
         let most = sync.transactions_max(u64::MAX);
         assert!(most >= 20_000_000, "{most} in one go are few");
         for transactions in [1, 1_000_000, most] {
@@ -49,7 +49,7 @@ fn what_a_thread_sorts_and_what_all_buffer_fit_into_the_memory() {
             assert!(u32::from(shape.shard_bits) <= SHARD_BITS_MAX);
         }
     }
-    let sync = bulk_sync(std::path::Path::new("/"), 2, GIB / 2);
+    let sync = bulk_sync(Path::new("/"), 2, GIB / 2);
     assert_eq!(sync.shape(1_000_000).shard_bits, 2);
     assert_eq!(sync.shape(1_400_000_000).shard_bits, 6);
 }
