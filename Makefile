@@ -22,10 +22,11 @@ check: deny
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) update $(LOCKED) --quiet --workspace --manifest-path fuzz/Cargo.toml
 
-# Figures as a table on standard output, every measurement in target/bench/onion.jsonl; docs/performance.md explains them.
+# Figures as tables on standard output, every measurement in target/bench/*.jsonl; docs/performance.md explains them.
 bench: build wallet rig
 	$(CARGO) build $(LOCKED) --release --no-default-features --example loopback
 	$(CARGO) bench $(LOCKED) --no-default-features --bench onion
+	$(CARGO) bench $(LOCKED) --no-default-features --bench index
 
 # Faults of the disk at every operation of the index; then SOAK_MINUTES (10) of blocks, reorgs, wallets, bad clients,
 # restarts and kills, and the oracle.

@@ -286,8 +286,9 @@ impl BulkWorker<'_> {
         self.records.finish().map(Contribution)
     }
 
-    /// Takes a block apart, once it is the one that was planned for this height.
-    fn read(&mut self, height: Height, block: RawBlock<'_>) -> Result<(), BlockFault> {
+    /// Takes a block apart, once it is the one that was planned for this height; alone only for measuring.
+    #[doc(hidden)]
+    pub fn read(&mut self, height: Height, block: RawBlock<'_>) -> Result<(), BlockFault> {
         let at = height.0.checked_sub(self.bulk.ground.from.0);
         let planned = at.and_then(|at| Some((self.bulk.block(at)?, self.bulk.below(at)?)));
         let (planned, below) = planned.ok_or(BlockFault::Predecessor)?;

@@ -17,7 +17,7 @@ use crate::index::segment::fingerprints::FingerprintSegmentBuilder;
 use crate::index::segment::places::{Place, PlaceSegmentBuilder};
 use crate::index::segment::scripts::ScriptSegmentBuilder;
 use crate::index::segment::txids::TxidSegmentBuilder;
-use crate::index::segment::{SegmentFile, Shard};
+use crate::index::segment::{Kind, SegmentFile, Shard};
 
 /// Segments and header rows for a range of heights, which count once they are installed.
 pub struct Built {
@@ -268,6 +268,14 @@ impl Built {
     /// What went into the segments.
     pub fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// Bytes of the segments of scripts, and of all segments.
+    pub fn segment_bytes(&self) -> (u64, u64) {
+        let scripts = self.segments.iter();
+        let scripts = scripts.filter(|segment| segment.spec.kind == Kind::Scripts);
+        let all = self.segments.iter().map(|segment| segment.bytes).sum();
+        (scripts.map(|segment| segment.bytes).sum(), all)
     }
 
     /// Takes the working space away.
