@@ -12,7 +12,9 @@ use std::str::FromStr;
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
 
-pub use block::{BlockPlace, ConnectedBlock, RawBlock, SpentList, SpentOutput, SpentRef};
+pub use block::{
+    BlockPlace, ConnectedBlock, PackedBlock, RawBlock, SpentList, SpentOutput, SpentRef,
+};
 pub use script_hash::ScriptHash;
 pub use status::{EntryHeight, HistoryEntry, StatusHash};
 

@@ -18,12 +18,14 @@ mod commitment;
 mod delta_layer;
 mod digest;
 mod error;
+mod event;
 mod install;
 mod keys;
 mod layer;
 mod merge;
 mod merger;
 mod open;
+mod parse;
 mod recent;
 mod row;
 mod schema;
@@ -31,7 +33,6 @@ mod segment;
 mod segments;
 mod shape;
 mod snapshot;
-mod touch;
 mod upkeep;
 mod writer;
 
@@ -55,7 +56,7 @@ pub use keys::Keys;
 pub use shape::Shape;
 pub use snapshot::Snapshot;
 
-use crate::chain::{ConnectedBlock, Height, Network};
+use crate::chain::{ConnectedBlock, Height, Network, PackedBlock, RawBlock};
 use crate::limits;
 use background::Background;
 use blocks::Blocks;
@@ -265,16 +266,27 @@ impl Index {
         count.checked_sub(1).map(Height)
     }
 
+    /// As [`Index::update_raw`], for blocks that are decoded already.
+    pub fn update(
+        &mut self,
+        keep: Option<Height>,
+        connect: &[ConnectedBlock],
+    ) -> Result<Touched, Error> {
+        let packed: Vec<PackedBlock> = connect.iter().map(PackedBlock::from).collect();
+        let raw: Vec<RawBlock<'_>> = packed.iter().map(PackedBlock::raw).collect();
+        self.update_raw(keep, &raw)
+    }
+
     /// Drops the blocks above `keep` (all of them for `None`) and appends `connect`, in one commit; then does what has
     /// become due, see [`Index::tend`].
     ///
     /// `keep` is [`keepable`](Index::keepable). Returns the scripts touched by either, after the commit. Blocks that do
     /// not fit are refused without any change ([`Error::Block`]). After a failed write every update fails
     /// ([`Error::Failed`]): what reached the disk is known only when the index is opened again.
-    pub fn update(
+    pub fn update_raw(
         &mut self,
         keep: Option<Height>,
-        connect: &[ConnectedBlock],
+        connect: &[RawBlock<'_>],
     ) -> Result<Touched, Error> {
         if self.failed {
             return Err(Error::Failed);

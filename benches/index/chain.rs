@@ -184,12 +184,13 @@ impl Maker {
             paid.push(self.output(sum / u64::try_from(outputs)?));
         }
         self.made += 1;
-        for entries in ENTRIES {
-            // Half of the entries are payments; nearly all of them are spent again.
-            let payments = entries.div_ceil(2);
-            if self.made.is_multiple_of((self.total / payments).max(1)) && self.made < self.total {
-                paid[0].script_pubkey = script(entries);
-            }
+        // Half of the entries are payments; nearly all of them are spent again.
+        let period = |entries: &usize| self.total / (entries.div_ceil(2) + 1);
+        let due = ENTRIES
+            .iter()
+            .find(|entries| self.made.is_multiple_of(period(entries).max(1)));
+        if let Some(entries) = due {
+            paid[0].script_pubkey = script(*entries);
         }
         Ok(self.finish(sources, paid))
     }

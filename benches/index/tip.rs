@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use claustrum::chain::{ConnectedBlock, Height, Network};
+use claustrum::chain::{Height, Network};
 use claustrum::index::Index;
 use rig::trace::Trace;
 
@@ -43,8 +43,7 @@ pub(crate) fn measure(
 }
 
 fn connect(index: &mut Index, height: u32, made: &Made) -> Result<()> {
-    let connected: ConnectedBlock = made.raw().to_connected().context("no block")?;
-    index.update(Some(Height(height - 1)), &[connected])?;
+    index.update_raw(Some(Height(height - 1)), &[made.raw()])?;
     Ok(())
 }
 
@@ -78,8 +77,7 @@ pub(crate) fn connect_some(blocks: u32) -> Result<()> {
         tip: (blocks, 10),
     })?;
     let mut index = Index::open(dir.path(), Network::Regtest)?;
-    let genesis = chain.blocks[0].raw().to_connected().context("no block")?;
-    index.update(None, &[genesis])?;
+    index.update_raw(None, &[chain.blocks[0].raw()])?;
     for (height, made) in (1..).zip(&chain.blocks[1..]) {
         connect(&mut index, height, made)?;
     }

@@ -1,5 +1,7 @@
 //! A block together with the outputs that it spends, as the index takes it.
 
+use bitcoin::block::Header;
+use bitcoin::consensus::encode;
 use bitcoin::{Amount, Block, Script, ScriptBuf};
 
 use super::Height;
@@ -118,11 +120,50 @@ pub struct RawBlock<'a> {
 }
 
 impl RawBlock<'_> {
+    /// What its first bytes say; `None` when they are too few.
+    pub fn header(self) -> Option<Header> {
+        encode::deserialize(self.bytes.get(..80)?).ok()
+    }
+
     /// The same decoded; `None` when the bytes are no block.
     pub fn to_connected(self) -> Option<ConnectedBlock> {
-        let block = bitcoin::consensus::encode::deserialize(self.bytes).ok()?;
+        let block = encode::deserialize(self.bytes).ok()?;
         let spent = self.spent.to_lists();
         Some(ConnectedBlock { block, spent })
+    }
+}
+
+/// A [`RawBlock`] that owns what it is made of.
+pub struct PackedBlock {
+    /// The block, serialised.
+    pub bytes: Vec<u8>,
+    /// What it spends.
+    pub spent: SpentList,
+}
+
+impl PackedBlock {
+    /// The same, borrowed.
+    pub fn raw(&self) -> RawBlock<'_> {
+        RawBlock {
+            bytes: &self.bytes,
+            spent: &self.spent,
+        }
+    }
+}
+
+impl From<&ConnectedBlock> for PackedBlock {
+    fn from(connected: &ConnectedBlock) -> Self {
+        let mut spent = SpentList::default();
+        for outputs in &connected.spent {
+            spent.begin_transaction(outputs.len());
+            for output in outputs {
+                spent.push(output.height, output.amount, &[output.script.as_bytes()]);
+            }
+        }
+        Self {
+            bytes: encode::serialize(&connected.block),
+            spent,
+        }
     }
 }
 

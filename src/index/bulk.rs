@@ -8,10 +8,8 @@
 //! A bulk is whole or not at all: only [`Index::install`](super::Index::install) makes what it built count.
 
 mod build;
-mod event;
 mod install;
 mod numbers;
-mod parse;
 mod partition;
 mod records;
 mod spill;
@@ -21,20 +19,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bitcoin::BlockHash;
-use bitcoin::block::Header;
-use bitcoin::consensus::encode;
 use bitcoin::hashes::Hash as _;
 
 pub use build::{Built, Totals};
 
 use super::commitment::Commitment;
 use super::error::{BlockFault, Error};
+use super::event::{self, EVENT_BYTES_MAX};
 use super::keys::KeyedHash;
+use super::parse::{Parsed, Standing};
 use super::segment::store::Store;
 use crate::chain::{BlockPlace, Height, RawBlock, TxNum};
-use event::EVENT_BYTES_MAX;
 use numbers::Numbers;
-use parse::{Parsed, Standing};
 use records::{RecordFile, RecordWriter};
 use spill::{DAMAGED, Spill, SpillWriter};
 
@@ -292,11 +288,7 @@ impl BulkWorker<'_> {
         let at = height.0.checked_sub(self.bulk.ground.from.0);
         let planned = at.and_then(|at| Some((self.bulk.block(at)?, self.bulk.below(at)?)));
         let (planned, below) = planned.ok_or(BlockFault::Predecessor)?;
-        let header: Option<Header> = block
-            .bytes
-            .get(..80)
-            .and_then(|header| encode::deserialize(header).ok());
-        let header = header.ok_or(BlockFault::Undecodable)?;
+        let header = block.header().ok_or(BlockFault::Undecodable)?;
         let hash = header
             .validate_pow(header.target())
             .map_err(|_error| BlockFault::ProofOfWork)?;

@@ -5,17 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bitcoin::{Transaction, Txid};
+use bitcoin::Txid;
+use bitcoin::hashes::Hash as _;
 
 use super::background::{Background, Pace};
 use super::commitment::Commitment;
 use super::error::{Error, io};
 use super::layer::ScriptEntry;
 use super::merge::{FingerprintSource as _, ScriptSource as _};
+use super::parse::{Parsed, Standing};
 use super::segment::store::{Directory, Store as _};
 use super::snapshot::{DAMAGED_NUMBERS, Snapshot};
-use super::{Index, open, row, touch};
-use crate::chain::{BlockPosition, ConnectedBlock, Height};
+use super::{Index, open, row};
+use crate::chain::{BlockPosition, ConnectedBlock, Height, PackedBlock};
 use crate::limits;
 
 /// What was found whole.
@@ -65,22 +67,32 @@ impl Index {
     /// are not in the index nothing is said.
     pub fn verify(&self, from: Height, blocks: &[ConnectedBlock]) -> Result<(), Error> {
         let snapshot = self.snapshot();
+        let mut parsed = Parsed::default();
         for (height, connected) in (from.0..).map(Height).zip(blocks) {
+            let Some(stored) = snapshot.header_row(height)? else {
+                return Ok(());
+            };
             let hash = connected.block.block_hash();
-            if snapshot.block_hash(height)? != Some(hash) {
+            if stored.hash != hash {
                 return Ok(());
             }
+            let standing = Standing {
+                height,
+                first: stored.first,
+            };
+            let packed = PackedBlock::from(connected);
+            parsed
+                .read(standing, packed.raw(), &self.keyed)
+                .map_err(|fault| Error::Block { height, fault })?;
             let below = height.0.checked_sub(1).map(Height);
             let below = below.map(|below| snapshot.commitment(below)).transpose()?;
             let below = below.flatten().unwrap_or(Commitment::START);
-            let transactions = connected.block.txdata.iter();
-            let txids: Vec<Txid> = transactions.map(Transaction::compute_txid).collect();
-            let touches = touch::touches(height, connected, &txids)
-                .map_err(|fault| Error::Block { height, fault })?;
-            let commitment = below.followed_by(&hash, &touches);
-            let delta = row::encode(height, &txids, &touches, &self.keyed);
+            let commitment = below.followed_by_hash(&hash, &parsed.touches_hash());
+            let delta = row::encode(standing, &parsed.txids, &mut parsed.events, &self.keyed);
+            let txids = parsed.txids.iter().copied().map(Txid::from_byte_array);
+            let txids: Vec<Txid> = txids.collect();
             let row = self.recent.row(height);
-            if snapshot.commitment(height)? != Some(commitment)
+            if stored.commitment != commitment
                 || snapshot.block_txids(height)? != Some(txids)
                 || row.is_some_and(|row| !row.is_stored_as(&delta))
             {

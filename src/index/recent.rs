@@ -246,9 +246,10 @@ impl Run {
 mod tests {
     use super::*;
     use crate::chain::ScriptHash;
+    use crate::index::event::{Event, EventKind};
     use crate::index::keys::{KeyedHash, Keys};
+    use crate::index::parse::Standing;
     use crate::index::row;
-    use crate::index::touch::{Event, Touch};
     use bitcoin::hashes::Hash as _;
     use bitcoin::{Amount, OutPoint, ScriptBuf, Txid};
     use proptest::prelude::*;
@@ -267,14 +268,24 @@ mod tests {
 
     /// One transaction, which touches the scripts 0 and `height % 7 + 1`.
     fn block(height: u32) -> Row {
-        let touches = [0, height % 7 + 1].map(|n| Touch {
-            script_hash: script_hash(n),
-            transaction: 0,
-            event: Event::Funding,
-            outpoint: OutPoint::new(txid(height), n),
-            amount: Amount::ONE_SAT,
+        let standing = Standing {
+            height: Height(height),
+            first: TxNum(height),
+        };
+        let mut events = [0, height % 7 + 1].map(|n| {
+            let tag = keyed().tag(&OutPoint::new(txid(height), n));
+            let kind = EventKind::Funding(Amount::ONE_SAT);
+            Event::new(
+                keyed().prefix(&script_hash(n)),
+                standing.first,
+                n,
+                tag,
+                kind,
+            )
+            .unwrap()
         });
-        let bytes = row::encode(Height(height), &[txid(height)], &touches, &keyed());
+        let txids = [txid(height).to_byte_array()];
+        let bytes = row::encode(standing, &txids, &mut events, &keyed());
         Row::parse(Height(height), TxNum(height), &bytes).unwrap()
     }
 

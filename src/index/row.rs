@@ -9,14 +9,16 @@
 //!            spending: varint blocks below this one, varint vout of the output spent, tag (4)
 //! ```
 
+use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, Txid};
 
 use super::ScriptPrefix;
 use super::codec::{self, CHECKSUM_BYTES, Reader, Table};
 use super::error::Error;
+use super::event::{Event, EventKind};
 use super::keys::{KeyedHash, OutPointTag, TxFingerprint};
 use super::layer::{Funding, ScriptEntry, Spending};
-use super::touch::{Event, Touch};
+use super::parse::Standing;
 use crate::chain::{Height, TxNum};
 
 const FINGERPRINT_BYTES: usize = 8;
@@ -60,58 +62,55 @@ pub(super) enum RowEvent {
     },
 }
 
-/// Packs a block.
+/// Packs a block; its events get into the order of the row.
 pub(super) fn encode(
-    height: Height,
-    txids: &[Txid],
-    touches: &[Touch],
+    standing: Standing,
+    txids: &[[u8; 32]],
+    events: &mut [Event],
     keyed: &KeyedHash,
 ) -> Vec<u8> {
     let mut row = Vec::new();
     codec::put_varint(&mut row, u64::try_from(txids.len()).unwrap_or(u64::MAX));
     for txid in txids {
-        row.extend_from_slice(&keyed.fingerprint(txid).0.to_be_bytes());
+        let fingerprint = keyed.fingerprint(&Txid::from_byte_array(*txid));
+        row.extend_from_slice(&fingerprint.0.to_be_bytes());
     }
-    let mut sorted: Vec<(ScriptPrefix, &Touch)> = touches
-        .iter()
-        .map(|touch| (keyed.prefix(&touch.script_hash), touch))
-        .collect();
-    // Stable, so that the touches of one transaction keep the order of its outputs and inputs.
-    sorted.sort_by_key(|(prefix, touch)| (*prefix, touch.transaction));
+    // Stable, so that a transaction's fundings, and then its spendings, keep the order of its outputs and inputs.
+    events.sort_by_key(|event| (event.prefix, event.number, event.spent_height().is_some()));
     let mut packed = Vec::new();
-    for script in sorted.chunk_by(|a, b| a.0 == b.0) {
+    for script in events.chunk_by(|a, b| a.prefix == b.prefix) {
         packed.clear();
-        let mut previous = 0;
-        for (prefix, touch) in script {
+        let mut previous = standing.first;
+        for event in script {
             if packed.is_empty() {
-                row.extend_from_slice(&prefix.0.to_be_bytes());
+                row.extend_from_slice(&event.prefix.0.to_be_bytes());
             }
-            put_touch(&mut packed, height, previous, touch, keyed);
-            previous = touch.transaction;
+            put_touch(&mut packed, standing.height, previous, event);
+            previous = event.number;
         }
         codec::put_varint(&mut row, u64::try_from(packed.len()).unwrap_or(u64::MAX));
         row.extend_from_slice(&packed);
     }
-    let checksum = codec::checksum(Table::Delta, height.0.into(), &row);
+    let checksum = codec::checksum(Table::Delta, standing.height.0.into(), &row);
     row.extend_from_slice(&checksum);
     row
 }
 
-fn put_touch(out: &mut Vec<u8>, height: Height, previous: u32, touch: &Touch, keyed: &KeyedHash) {
-    let step = u64::from(touch.transaction.saturating_sub(previous)) << 1;
-    match touch.event {
-        Event::Funding => {
+fn put_touch(out: &mut Vec<u8>, height: Height, previous: TxNum, event: &Event) {
+    let step = u64::from(event.number.0.saturating_sub(previous.0)) << 1;
+    match event.kind() {
+        EventKind::Funding(amount) => {
             codec::put_varint(out, step);
-            codec::put_varint(out, u64::from(touch.outpoint.vout));
-            codec::put_varint(out, touch.amount.to_sat());
+            codec::put_varint(out, u64::from(event.vout()));
+            codec::put_varint(out, amount.to_sat());
         }
-        Event::Spending { height: funded } => {
+        EventKind::Spending(funded) => {
             codec::put_varint(out, step | 1);
             codec::put_varint(out, u64::from(height.0.saturating_sub(funded.0)));
-            codec::put_varint(out, u64::from(touch.outpoint.vout));
+            codec::put_varint(out, u64::from(event.vout()));
         }
     }
-    out.extend_from_slice(&keyed.tag(&touch.outpoint).0.to_be_bytes());
+    out.extend_from_slice(&event.tag.0.to_be_bytes());
 }
 
 impl Row {
@@ -270,30 +269,37 @@ mod tests {
     use super::*;
     use crate::chain::ScriptHash;
     use crate::index::keys::Keys;
-    use bitcoin::hashes::Hash as _;
     use bitcoin::{OutPoint, ScriptBuf};
     use proptest::prelude::*;
 
     const HEIGHT: Height = Height(1000);
+    const STANDING: Standing = Standing {
+        height: HEIGHT,
+        first: TxNum(7),
+    };
 
     fn keyed() -> KeyedHash {
         KeyedHash::new(Keys::from_bytes(&[3; Keys::BYTES]), 32)
     }
 
-    fn txids(count: u8) -> Vec<Txid> {
-        (0..count).map(|n| Txid::from_byte_array([n; 32])).collect()
+    fn txids(count: u8) -> Vec<[u8; 32]> {
+        (0..count).map(|n| [n; 32]).collect()
     }
 
-    fn touch(script: u8, transaction: u32, spends: Option<u32>, vout: u32, amount: u64) -> Touch {
-        Touch {
-            script_hash: ScriptHash::of(&ScriptBuf::from_bytes(vec![script])),
-            transaction,
-            event: spends.map_or(Event::Funding, |height| Event::Spending {
-                height: Height(height),
-            }),
-            outpoint: OutPoint::new(Txid::from_byte_array([script; 32]), vout),
-            amount: Amount::from_sat(amount),
-        }
+    fn fingerprints(count: u8) -> impl Iterator<Item = TxFingerprint> {
+        let txids = txids(count).into_iter().map(Txid::from_byte_array);
+        txids.map(|txid| keyed().fingerprint(&txid))
+    }
+
+    fn event(script: u8, transaction: u32, spends: Option<u32>, vout: u32, amount: u64) -> Event {
+        let script_hash = ScriptHash::of(&ScriptBuf::from_bytes(vec![script]));
+        let outpoint = OutPoint::new(Txid::from_byte_array([script; 32]), vout);
+        let kind = spends.map_or(EventKind::Funding(Amount::from_sat(amount)), |height| {
+            EventKind::Spending(Height(height))
+        });
+        let number = TxNum(STANDING.first.0 + transaction);
+        let (prefix, tag) = (keyed().prefix(&script_hash), keyed().tag(&outpoint));
+        Event::new(prefix, number, vout, tag, kind).unwrap()
     }
 
     /// Transaction, height when spending, vout and amount when funding, tag.
@@ -327,39 +333,39 @@ mod tests {
         #[test]
         fn rows_survive(
             raw in prop::collection::vec(
-                (0..9_u8, 0..20_u32, prop::option::of(0..=1000_u32), any::<u32>(), any::<u64>()),
+                (0..9_u8, 0..20_u32, prop::option::of(0..=1000_u32), 0..=u32::MAX / 2, any::<u64>()),
                 0..60,
             ),
         ) {
-            let touches: Vec<Touch> = raw
+            let events: Vec<Event> = raw
                 .into_iter()
                 .map(|(script, transaction, spends, vout, amount)| {
-                    touch(script, transaction, spends, vout, amount)
+                    event(script, transaction, spends, vout, amount)
                 })
                 .collect();
-            let bytes = encode(HEIGHT, &txids(20), &touches, &keyed());
-            let row = Row::parse(HEIGHT, TxNum(7), &bytes).unwrap();
-            prop_assert!(row.fingerprints().eq(txids(20).iter().map(|id| keyed().fingerprint(id))));
-            let mut expected: Vec<Told> = touches
+            let bytes = encode(STANDING, &txids(20), &mut events.clone(), &keyed());
+            let row = Row::parse(HEIGHT, STANDING.first, &bytes).unwrap();
+            prop_assert!(row.fingerprints().eq(fingerprints(20)));
+            let mut expected: Vec<Told> = events
                 .iter()
-                .map(|touch| {
-                    let (height, amount) = match touch.event {
-                        Event::Funding => (None, Some(touch.amount.to_sat())),
-                        Event::Spending { height } => (Some(height.0), None),
+                .map(|event| {
+                    let amount = match event.kind() {
+                        EventKind::Funding(amount) => Some(amount.to_sat()),
+                        EventKind::Spending(_) => None,
                     };
-                    let prefix = keyed().prefix(&touch.script_hash).0;
-                    let tag = keyed().tag(&touch.outpoint).0;
-                    (prefix, touch.transaction, height, touch.outpoint.vout, amount, tag)
+                    let height = event.spent_height().map(|height| height.0);
+                    let transaction = event.number.0 - STANDING.first.0;
+                    (event.prefix.0, transaction, height, event.vout(), amount, event.tag.0)
                 })
                 .collect();
-            expected.sort_by_key(|told| (told.0, told.1));
+            expected.sort_by_key(|told| (told.0, told.1, told.2.is_some()));
             prop_assert_eq!(tell(&row), expected);
         }
 
         #[test]
         fn any_changed_byte_and_any_other_height_is_refused(at in 0..200_usize, mask in 1..=255_u8) {
-            let touches = [touch(1, 0, None, 0, 5_000_000_000), touch(2, 1, Some(3), 1, 9)];
-            let mut bytes = encode(HEIGHT, &txids(2), &touches, &keyed());
+            let mut events = [event(1, 0, None, 0, 5_000_000_000), event(2, 1, Some(3), 1, 9)];
+            let mut bytes = encode(STANDING, &txids(2), &mut events, &keyed());
             prop_assert!(Row::parse(Height(1001), TxNum(0), &bytes).is_err());
             let at = at % bytes.len();
             bytes[at] ^= mask;

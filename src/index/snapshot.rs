@@ -14,10 +14,10 @@ use super::error::{Error, guarded, store};
 use super::keys::KeyedHash;
 use super::layer::{Ambiguity, Funding, Layer as _, ScriptEntry, UNMATCHED, Wanted};
 use super::merge::{MergedFingerprints, MergedScripts};
+use super::parse;
 use super::recent::Recent;
 use super::schema::{HEADER_ROW_BYTES, HeaderRow, Tables};
 use super::segments::Segments;
-use super::touch;
 use super::{ConfirmedEntry, ConfirmedUnspent, FundedOutput, ScriptPrefix, TransactionReader};
 use crate::chain::{BlockPosition, ChainTip, Height, Network, ScriptHash, TxNum};
 
@@ -260,7 +260,7 @@ impl Snapshot {
             let transaction = transactions.get(&wanted.txid);
             let output = transaction.and_then(|transaction| transaction.output.get(vout));
             *wanted.slot = output
-                .filter(|output| touch::is_indexed(&output.script_pubkey))
+                .filter(|output| parse::is_indexed(&output.script_pubkey))
                 .map(|output| FundedOutput {
                     prefix: self.prefix(&ScriptHash::of(&output.script_pubkey)),
                     amount: output.value,

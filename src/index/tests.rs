@@ -11,6 +11,7 @@ mod model;
 mod power;
 mod selfcheck;
 mod special;
+mod touch;
 
 use std::sync::Arc;
 

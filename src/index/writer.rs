@@ -1,21 +1,19 @@
 //! Writing: an update is worked out and checked first, then committed as a whole.
 
-use bitcoin::consensus::encode;
-use bitcoin::hashes::Hash as _;
-use bitcoin::{BlockHash, Txid, merkle_tree};
+use bitcoin::BlockHash;
 use redb::{Database, Durability, Table, WriteTransaction};
 
 use super::ScriptPrefix;
 use super::commitment::Commitment;
 use super::error::{BlockFault, Error, store};
 use super::keys::KeyedHash;
+use super::parse::{Parsed, Standing};
 use super::recent::Recent;
 use super::row::{self, Row};
 use super::schema::{self, HeaderRow};
 use super::segment::{SegmentFile, SegmentId};
 use super::snapshot::Snapshot;
-use super::touch;
-use crate::chain::{ChainTip, ConnectedBlock, Height, Network, TxNum};
+use crate::chain::{ChainTip, Height, Network, RawBlock, TxNum};
 
 const WRITE: &str = "write the index";
 
@@ -59,11 +57,12 @@ pub(super) fn plan(
     network: Network,
     keyed: &KeyedHash,
     keep: Option<Height>,
-    connect: &[ConnectedBlock],
+    connect: &[RawBlock<'_>],
 ) -> Result<Plan, Error> {
     let mut below = keep.map(|height| below(current, height)).transpose()?;
     let mut blocks = Vec::with_capacity(connect.len());
-    for connected in connect {
+    let mut parsed = Parsed::default();
+    for block in connect {
         let height = match below {
             Some(below) => below.height.next().ok_or(Error::Block {
                 height: below.height,
@@ -71,7 +70,7 @@ pub(super) fn plan(
             })?,
             None => Height(0),
         };
-        let block = new_block(network, keyed, height, below, connected)
+        let block = new_block(network, keyed, height, below, *block, &mut parsed)
             .map_err(|fault| Error::Block { height, fault })?;
         let end = block.header.block().end();
         below = Some(Below {
@@ -112,9 +111,10 @@ fn new_block(
     keyed: &KeyedHash,
     height: Height,
     below: Option<Below>,
-    connected: &ConnectedBlock,
+    block: RawBlock<'_>,
+    parsed: &mut Parsed,
 ) -> Result<NewBlock, BlockFault> {
-    let header = &connected.block.header;
+    let header = block.header().ok_or(BlockFault::Undecodable)?;
     let hash = header
         .validate_pow(header.target())
         .map_err(|_error| BlockFault::ProofOfWork)?;
@@ -125,34 +125,23 @@ fn new_block(
     if !follows {
         return Err(BlockFault::Predecessor);
     }
-    let txids: Vec<Txid> = connected
-        .block
-        .txdata
-        .iter()
-        .map(bitcoin::Transaction::compute_txid)
-        .collect();
-    let root = merkle_tree::calculate_root(txids.iter().copied());
-    if root.map(Txid::to_raw_hash) != Some(header.merkle_root.to_raw_hash()) {
-        return Err(BlockFault::MerkleRoot);
-    }
-    let touches = touch::touches(height, connected, &txids)?;
+    let first = below.map_or(TxNum(0), |below| below.next);
+    let standing = Standing { height, first };
+    parsed.read(standing, block, keyed)?;
     let commitment = below.map_or(Commitment::START, |below| below.commitment);
+    let header = block.bytes.first_chunk();
     Ok(NewBlock {
         height,
         header: HeaderRow {
-            header: encode::serialize(header)
-                .try_into()
-                .map_err(|_length| BlockFault::TooLarge)?,
+            header: *header.ok_or(BlockFault::Undecodable)?,
             hash,
-            first: below.map_or(TxNum(0), |below| below.next),
-            transactions: u32::try_from(txids.len()).map_err(|_overflow| BlockFault::TooLarge)?,
-            commitment: commitment.followed_by(&hash, &touches),
+            first,
+            transactions: u32::try_from(parsed.txids.len())
+                .map_err(|_overflow| BlockFault::TooLarge)?,
+            commitment: commitment.followed_by_hash(&hash, &parsed.touches_hash()),
         },
-        delta: row::encode(height, &txids, &touches, keyed),
-        txids: txids
-            .iter()
-            .flat_map(|txid| *txid.as_byte_array())
-            .collect(),
+        delta: row::encode(standing, &parsed.txids, &mut parsed.events, keyed),
+        txids: parsed.txids.as_flattened().to_vec(),
     })
 }
 

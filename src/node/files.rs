@@ -24,7 +24,7 @@ use bitcoin::hashes::{Hash as _, HashEngine as _, sha256d};
 
 pub use error::FilesError;
 
-use crate::chain::{BlockPlace, Network, RawBlock, SpentList};
+use crate::chain::{BlockPlace, Network, PackedBlock, RawBlock, SpentList};
 use crate::limits;
 use numbers::Reader;
 use obfuscated::{ObfuscatedFile, ObfuscationKey};
@@ -65,6 +65,14 @@ pub struct BlockBuffer {
 }
 
 impl BlockBuffer {
+    /// Gives away what was read last.
+    pub fn take(&mut self) -> PackedBlock {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.truncate(std::mem::take(&mut self.length));
+        let spent = std::mem::take(&mut self.spent);
+        PackedBlock { bytes, spent }
+    }
+
     /// What was read last.
     pub fn block(&self) -> RawBlock<'_> {
         RawBlock {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bitcoin::BlockHash;
 
-use crate::chain::ConnectedBlock;
+use crate::chain::PackedBlock;
 use crate::limits;
 use crate::node::{BlockBuffer, BlockFile, BlockFiles, FilesError, FoundBlock};
 
@@ -16,7 +16,6 @@ pub(super) struct NewestBlocks {
     lowest: Option<u32>,
     /// The file read last; blocks that follow each other tend to lie in one.
     open: Option<(u32, BlockFile)>,
-    buffer: BlockBuffer,
 }
 
 impl NewestBlocks {
@@ -26,7 +25,6 @@ impl NewestBlocks {
             found: HashMap::new(),
             lowest: None,
             open: None,
-            buffer: BlockBuffer::default(),
         }
     }
 
@@ -35,7 +33,7 @@ impl NewestBlocks {
     pub(super) fn blocks(
         &mut self,
         hashes: &[BlockHash],
-    ) -> Result<Option<Vec<ConnectedBlock>>, FilesError> {
+    ) -> Result<Option<Vec<PackedBlock>>, FilesError> {
         let mut blocks = Vec::new();
         let mut transactions = 0_u64;
         for hash in hashes {
@@ -46,10 +44,7 @@ impl NewestBlocks {
             if transactions > u64::from(limits::COMMIT_TRANSACTIONS_MAX) && !blocks.is_empty() {
                 break;
             }
-            let Some(block) = self.read(&found)? else {
-                break;
-            };
-            blocks.push(block);
+            blocks.push(self.read(&found)?);
         }
         Ok((!blocks.is_empty()).then_some(blocks))
     }
@@ -74,14 +69,19 @@ impl NewestBlocks {
         Ok(self.found.get(hash).copied())
     }
 
-    /// `None` for what is no block.
-    fn read(&mut self, found: &FoundBlock) -> Result<Option<ConnectedBlock>, FilesError> {
+    /// To be said when the index found that a block is not what the node once wrote.
+    pub(super) fn unfit(&self) -> FilesError {
+        self.files.incomplete()
+    }
+
+    fn read(&mut self, found: &FoundBlock) -> Result<PackedBlock, FilesError> {
         let number = found.place.file;
         let file = match &mut self.open {
             Some((open, file)) if *open == number => file,
             open => &mut open.insert((number, self.files.file(number)?)).1,
         };
-        file.read(found, &mut self.buffer)?;
-        Ok(self.buffer.block().to_connected())
+        let mut buffer = BlockBuffer::default();
+        file.read(found, &mut buffer)?;
+        Ok(buffer.take())
     }
 }

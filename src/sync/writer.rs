@@ -15,8 +15,8 @@ use super::plan::{self, Plan};
 use super::progress::{NodeState, ProgressWriter};
 use super::speed::Stretch;
 use super::{ChainSource, Error, Publish, pace};
-use crate::chain::{ConnectedBlock, Height};
-use crate::index::{Index, ScriptPrefix, Snapshot, Touched};
+use crate::chain::{Height, PackedBlock, RawBlock};
+use crate::index::{self, Index, ScriptPrefix, Snapshot, Touched};
 use crate::limits;
 use crate::mempool::{Mempool, Poller};
 use crate::node::{ChainState, FilesError, Trouble};
@@ -195,7 +195,7 @@ impl Writer {
 
     /// The next of these blocks: from the node's files, which it writes before it tells of a block, or else from the
     /// node, which has to turn each into JSON.
-    fn blocks(&mut self, hashes: &[BlockHash]) -> Result<Vec<ConnectedBlock>, Error> {
+    fn blocks(&mut self, hashes: &[BlockHash]) -> Result<Vec<PackedBlock>, Error> {
         if self.newest.is_none() {
             self.newest = self.bulk.files().map(NewestBlocks::new);
         }
@@ -209,7 +209,8 @@ impl Writer {
             }
             None => {}
         }
-        self.source.blocks(hashes).map_err(Error::Node)
+        let blocks = self.source.blocks(hashes).map_err(Error::Node)?;
+        Ok(blocks.iter().map(PackedBlock::from).collect())
     }
 
     /// Commits the next blocks of the node's chain above `keep`.
@@ -236,11 +237,21 @@ impl Writer {
                 .map_err(Error::Index)?,
             None => Some(BlockHash::all_zeros()),
         };
+        let connect: Vec<RawBlock<'_>> = connect.iter().map(PackedBlock::raw).collect();
         if !is_chain_above(below, &connect) {
             return Ok(again);
         }
         self.stretch.get_or_insert_with(|| Stretch::begin(first));
-        self.connect(keep, &connect)?;
+        match (self.connect(keep, &connect), self.newest.take()) {
+            (Err(Error::Index(index::Error::Block { .. })), Some(newest)) => {
+                self.bulk.go_without_files(&newest.unfit());
+                return Ok(again);
+            }
+            (outcome, newest) => {
+                self.newest = newest;
+                outcome?;
+            }
+        }
         let snapshot = self.index.snapshot();
         self.fresh = Instant::now();
         self.progress.blocks(self.catch_up(node));
@@ -251,9 +262,9 @@ impl Writer {
         Ok(Next::Step)
     }
 
-    fn connect(&mut self, keep: Option<Height>, connect: &[ConnectedBlock]) -> Result<(), Error> {
+    fn connect(&mut self, keep: Option<Height>, connect: &[RawBlock<'_>]) -> Result<(), Error> {
         let before = blocks(&self.index.snapshot());
-        match self.index.update(keep, connect).map_err(Error::Index)? {
+        match self.index.update_raw(keep, connect).map_err(Error::Index)? {
             Touched::Scripts(scripts) => self.unpublished.add(scripts),
             Touched::Everything => self.unpublished = Unpublished::Everything,
         }
@@ -372,11 +383,12 @@ impl Unpublished {
 }
 
 /// Whether these blocks, of which there is at least one, follow each other and the first follows `below`.
-fn is_chain_above(below: Option<BlockHash>, blocks: &[ConnectedBlock]) -> bool {
+fn is_chain_above(below: Option<BlockHash>, blocks: &[RawBlock<'_>]) -> bool {
     let mut hash = below;
-    let follows = blocks.iter().all(|connected| {
-        let header = &connected.block.header;
-        hash.replace(header.block_hash()) == Some(header.prev_blockhash)
+    let follows = blocks.iter().all(|block| {
+        let header = block.header();
+        header
+            .is_some_and(|header| hash.replace(header.block_hash()) == Some(header.prev_blockhash))
     });
     follows && !blocks.is_empty()
 }

@@ -3,12 +3,12 @@
 //! The sort does the join: the creation and the consumption of an output meet in the events of its script, and both
 //! vanish.
 
-use super::event::{Event, EventKind};
 use super::numbers::Numbers;
 use super::spill::{self, DAMAGED};
 use crate::chain::{Height, TxNum};
 use crate::index::ScriptPrefix;
 use crate::index::error::Error;
+use crate::index::event::{Event, EventKind};
 use crate::index::layer::{Funding, ScriptEntry, Spending, UNMATCHED};
 
 /// Parts in which a partition is sorted, so that each stays in the cache of a core.

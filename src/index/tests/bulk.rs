@@ -8,6 +8,7 @@ use bitcoin::consensus::encode;
 use proptest::prelude::*;
 
 use super::chain::{self, Chain, Payment, UNSPENDABLE};
+use super::touch::{self, Event};
 use super::{error_of, in_memory, model, options};
 use crate::chain::{BlockPlace, ConnectedBlock, Height, RawBlock, SpentList, TxNum};
 use crate::index::blocks::Blocks;
@@ -24,7 +25,6 @@ use crate::index::segment::scripts::{self, ScriptWalk};
 use crate::index::segment::store::Store;
 use crate::index::segment::tests::Memory;
 use crate::index::segment::{Kind, Segment, txids};
-use crate::index::touch::{self, Event};
 use crate::index::{Index, ScriptPrefix};
 
 const SHAPE: BulkShape = BulkShape {

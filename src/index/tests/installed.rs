@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::chain::Chain;
 use super::layout::{assert_equal, grow, options_with, small_shape};
 use super::model::{Step, advance, payment};
+use super::touch::{self, Event};
 use super::{NoTransactions, error_of, in_memory, in_memory_with};
 use crate::chain::{Height, TxNum};
 use crate::error::ErrorKind;
@@ -22,7 +23,6 @@ use crate::index::segment::places::{Place, PlaceSegmentBuilder};
 use crate::index::segment::scripts::ScriptSegmentBuilder;
 use crate::index::segment::txids::TxidSegmentBuilder;
 use crate::index::segment::{SegmentFile, Shard};
-use crate::index::touch::{self, Event};
 use crate::index::{BlockFiles, BlockFilesFault, Error, Index, ScriptPrefix, Shape};
 use bitcoin::hashes::Hash as _;
 
@@ -92,7 +92,7 @@ fn epoch(index: &Index, chain: &Chain, end: usize, files: &mut Files) -> Epoch {
         let txids: Vec<Txid> = transactions.iter().map(Transaction::compute_txid).collect();
         let touches = touch::touches(Height(height), connected, &txids).unwrap();
         let hash = connected.block.block_hash();
-        commitment = commitment.followed_by(&hash, &touches);
+        commitment = touch::followed_by(commitment, &hash, &touches);
         let row = HeaderRow {
             header: encode::serialize(&connected.block.header)
                 .try_into()

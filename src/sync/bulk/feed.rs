@@ -5,12 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use bitcoin::BlockHash;
-use bitcoin::consensus::encode;
 
 use super::{Failure, Source};
-use crate::chain::{ConnectedBlock, Height, RawBlock, SpentList};
+use crate::chain::PackedBlock;
 use crate::index;
-use crate::index::bulk::{Bulk, BulkWorker, Contribution, PlannedBlock};
+use crate::index::bulk::{Bulk, Contribution, PlannedBlock};
 use crate::limits;
 use crate::node::{BlockBuffer, BlockFiles};
 use crate::sync::{ChainSource, Error};
@@ -138,7 +137,6 @@ fn parts_of_one_thread<'a>(
     parts: &Mutex<impl Iterator<Item = &'a [PlannedBlock]>>,
 ) -> Result<Contribution, Failure> {
     let mut worker = bulk.worker().map_err(of_index)?;
-    let mut spent = SpentList::default();
     let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
     while let Some(part) = next() {
         let hashes: Vec<BlockHash> = part.iter().map(|block| block.hash).collect();
@@ -153,32 +151,14 @@ fn parts_of_one_thread<'a>(
             for connected in &blocks {
                 let height = bulk.claim(&connected.block.block_hash());
                 let height = height.ok_or(Failure::Here(Error::Moved))?;
-                add(&mut worker, height, connected, &mut spent)?;
+                let packed = PackedBlock::from(connected);
+                let added = worker.add(height, None, packed.raw());
+                added.map_err(of_index)?;
             }
             rest = rest.get(blocks.len()..).unwrap_or_default();
         }
     }
     worker.finish().map_err(of_index)
-}
-
-fn add(
-    worker: &mut BulkWorker<'_>,
-    height: Height,
-    connected: &ConnectedBlock,
-    spent: &mut SpentList,
-) -> Result<(), Failure> {
-    spent.clear();
-    for outputs in &connected.spent {
-        spent.begin_transaction(outputs.len());
-        for output in outputs {
-            spent.push(output.height, output.amount, &[output.script.as_bytes()]);
-        }
-    }
-    let block = RawBlock {
-        bytes: &encode::serialize(&connected.block),
-        spent,
-    };
-    worker.add(height, None, block).map_err(of_index)
 }
 
 fn of_index(error: index::Error) -> Failure {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 use super::{Next, Writer, is_chain_above};
-use crate::chain::{Height, ScriptHash};
+use crate::chain::{Height, PackedBlock, ScriptHash};
 use crate::limits;
 use crate::node::Trouble;
 use crate::query::{CatchUp, Changed, Readiness, View};
@@ -297,13 +297,12 @@ fn only_blocks_that_follow_each_other_are_committed() {
     node.mine(3, &[]);
     let hashes = node.block_hashes(&[0, 1, 2, 3].map(Height)).unwrap();
     let found: Option<Vec<_>> = hashes.iter().copied().collect();
-    let blocks = node.blocks(&found.unwrap()).unwrap();
+    let packed = node.blocks(&found.unwrap()).unwrap();
+    let packed: Vec<_> = packed.iter().map(PackedBlock::from).collect();
+    let blocks: Vec<_> = packed.iter().map(PackedBlock::raw).collect();
     assert!(is_chain_above(hashes[0], &blocks[1..]));
     assert!(!is_chain_above(hashes[1], &blocks[1..]));
     assert!(!is_chain_above(None, &blocks[1..]));
-    assert!(!is_chain_above(
-        hashes[0],
-        &[blocks[1].clone(), blocks[3].clone()]
-    ));
+    assert!(!is_chain_above(hashes[0], &[blocks[1], blocks[3]]));
     assert!(!is_chain_above(hashes[0], &[]));
 }

@@ -1,4 +1,4 @@
-//! What a script does in a transaction, on its way from a block to its partition.
+//! What a script does in a transaction, on its way from a block to a delta row or, in a bulk, to its partition.
 //!
 //! ```text
 //! event = prefix without its first byte (7, big-endian), zigzag varint (number - the one before it in the chunk),

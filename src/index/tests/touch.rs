@@ -1,9 +1,12 @@
-//! What a block does to scripts, from the block and the outputs it spends alone; pure.
+//! What a block does to scripts, told the plain way from the decoded block: what the parser is compared with.
 
-use bitcoin::{Amount, OutPoint, Script, Transaction, Txid};
+use bitcoin::hashes::Hash as _;
+use bitcoin::{Amount, BlockHash, OutPoint, Transaction, Txid};
 
-use super::error::BlockFault;
 use crate::chain::{ConnectedBlock, Height, ScriptHash, SpentOutput};
+use crate::index::canonical::{CanonicalRows, CanonicalTouch};
+use crate::index::commitment::Commitment;
+use crate::index::error::BlockFault;
 
 /// One output of a script created or consumed, before any key is applied.
 #[derive(Clone, PartialEq, Eq)]
@@ -54,7 +57,7 @@ pub(super) fn touches(
 
 fn add_fundings(touches: &mut Vec<Touch>, index: u32, transaction: &Transaction, txid: Txid) {
     for (vout, output) in (0..).zip(&transaction.output) {
-        if is_indexed(&output.script_pubkey) {
+        if !output.script_pubkey.is_op_return() {
             touches.push(Touch {
                 script_hash: ScriptHash::of(&output.script_pubkey),
                 transaction: index,
@@ -80,7 +83,7 @@ fn add_spendings(
         if spent.height > height {
             return Err(BlockFault::SpentOutputs);
         }
-        if is_indexed(&spent.script) {
+        if !spent.script.is_op_return() {
             touches.push(Touch {
                 script_hash: ScriptHash::of(&spent.script),
                 transaction: index,
@@ -95,7 +98,18 @@ fn add_spendings(
     Ok(())
 }
 
-/// Outputs that begin with OP_RETURN can never be spent, and nobody's balance holds them.
-pub(super) fn is_indexed(script: &Script) -> bool {
-    !script.is_op_return()
+/// The commitment that these touches lead to.
+pub(super) fn followed_by(below: Commitment, hash: &BlockHash, touches: &[Touch]) -> Commitment {
+    let mut rows = CanonicalRows::default();
+    for touch in touches {
+        rows.push(&CanonicalTouch {
+            script_hash: touch.script_hash.as_bytes(),
+            transaction: touch.transaction,
+            is_spending: matches!(touch.event, Event::Spending { .. }),
+            txid: touch.outpoint.txid.as_byte_array(),
+            vout: touch.outpoint.vout,
+            amount: touch.amount,
+        });
+    }
+    below.followed_by_hash(hash, &rows.hash())
 }

@@ -7,12 +7,11 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, OutPoint, Script, Txid};
 use bitcoin_slices::{Visit as _, Visitor, bsl};
 
+use super::canonical::{CanonicalRows, CanonicalTouch};
+use super::error::BlockFault;
 use super::event::{Event, EventKind};
+use super::keys::KeyedHash;
 use crate::chain::{Height, RawBlock, ScriptHash, SpentRef, TxNum, sha256};
-use crate::index::canonical::{CanonicalRows, CanonicalTouch};
-use crate::index::error::BlockFault;
-use crate::index::keys::KeyedHash;
-use crate::index::touch;
 
 /// What was found in a block; memory for use again and again.
 #[derive(Default)]
@@ -72,14 +71,14 @@ impl Parsed {
         if !is_whole {
             return Err(BlockFault::Undecodable);
         }
-        let spends_all = block.spent.counts().len().checked_add(1) == Some(self.txids.len());
-        if !spends_all || spent.next().is_some() {
-            return Err(BlockFault::SpentOutputs);
-        }
         self.tree.clone_from(&self.txids);
         let root = sha256::merkle_root(&mut self.tree);
         if root.as_ref().map(<[u8; 32]>::as_slice) != block.bytes.get(36..68) {
             return Err(BlockFault::MerkleRoot);
+        }
+        let spends_all = block.spent.counts().len().checked_add(1) == Some(self.txids.len());
+        if !spends_all || spent.next().is_some() {
+            return Err(BlockFault::SpentOutputs);
         }
         Ok(())
     }
@@ -139,7 +138,7 @@ impl<'a, S: Iterator<Item = SpentRef<'a>>> BlockVisit<'_, S> {
         if spent.height > self.standing.height {
             return Err(BlockFault::SpentOutputs);
         }
-        if !touch::is_indexed(spent.script) {
+        if !is_indexed(spent.script) {
             return Ok(());
         }
         let previous = input.prevout();
@@ -208,7 +207,7 @@ impl<'a, S: Iterator<Item = SpentRef<'a>>> Visitor for BlockVisit<'_, S> {
 
     fn visit_tx_out(&mut self, vout: usize, output: &bsl::TxOut<'_>) -> ControlFlow<()> {
         let script = output.script_pubkey();
-        if self.is_genesis() || !touch::is_indexed(Script::from_bytes(script)) {
+        if self.is_genesis() || !is_indexed(Script::from_bytes(script)) {
             return ControlFlow::Continue(());
         }
         let Ok(vout) = u32::try_from(vout) else {
@@ -226,6 +225,11 @@ impl<'a, S: Iterator<Item = SpentRef<'a>>> Visitor for BlockVisit<'_, S> {
         let outcome = self.close_transaction(transaction);
         self.go_on(outcome.ok_or(BlockFault::TooLarge))
     }
+}
+
+/// Outputs that begin with OP_RETURN can never be spent, and nobody's balance holds them.
+pub(super) fn is_indexed(script: &Script) -> bool {
+    !script.is_op_return()
 }
 
 #[cfg(test)]
