@@ -19,6 +19,7 @@ mod delta_layer;
 mod digest;
 mod error;
 mod event;
+mod in_files;
 mod install;
 mod keys;
 mod layer;
@@ -110,8 +111,14 @@ pub trait TransactionReader {
 
 /// The node's block files, for transactions of which the index knows the place.
 pub trait BlockFiles: Send + Sync {
-    /// So many bytes of a file, as they were before the node obfuscated them.
-    fn read(&self, file: u32, offset: u64, length: u32) -> io::Result<Vec<u8>>;
+    /// Opens a file; it is closed again after a question, so that nothing tells what was asked.
+    fn open(&self, file: u32) -> io::Result<Box<dyn OpenBlockFile>>;
+}
+
+/// One of the node's block files.
+pub trait OpenBlockFile {
+    /// Fills `bytes` from this place on, as they were before the node obfuscated them.
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
 }
 
 /// What tests set and the product never does.

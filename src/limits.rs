@@ -273,6 +273,10 @@ pub const BULK_BLOCKS_MIN: u32 = 1_000;
 pub const BULK_WATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// Block files in which blocks are looked for for the ordinary path: some thousand blocks.
 pub const NEWEST_FILES_MAX: u32 = 64;
+/// Threads that read the transactions of one long history: a disk answers several questions at once as fast as one.
+pub const HISTORY_THREADS: usize = 4;
+/// Transactions that each of them reads at least.
+pub const HISTORY_PART_MIN: usize = 2_048;
 /// Bytes of the disk that are left free.
 pub const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 /// Default of `sync-memory`: with what the rest of the process needs it stays below 640 MiB.

@@ -30,7 +30,7 @@ pub use auth::NodeAuth;
 pub use checks::{ChainState, REQUIRED_VERSION};
 pub use error::{Error, Trouble};
 pub use fees::{FeeMode, FeeRate, MempoolFees};
-pub use files::{BlockBuffer, BlockFile, BlockFiles, FilesError, FoundBlock};
+pub use files::{BlockBuffer, BlockFile, BlockFileBytes, BlockFiles, FilesError, FoundBlock};
 pub use judge::{Judge, Judgement, Surroundings};
 pub use rpc::{Call, Method};
 pub use send::{RejectReason, SendError, Sender};

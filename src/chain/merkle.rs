@@ -1,6 +1,6 @@
 //! Merkle branches in Bitcoin's form: a level of odd length repeats its last hash.
 
-use bitcoin::hashes::{Hash as _, HashEngine as _, sha256d};
+use super::sha256;
 
 /// A root and the siblings that lead from one leaf to it, deepest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,15 +34,13 @@ impl MerkleBranch {
 
 /// The hash above one or two neighbours.
 fn parent(pair: &[[u8; 32]]) -> Option<[u8; 32]> {
-    let mut engine = sha256d::Hash::engine();
-    engine.input(pair.first()?);
-    engine.input(pair.last()?);
-    Some(sha256d::Hash::from_engine(engine).to_byte_array())
+    Some(sha256::of_pair(pair.first()?, pair.last()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bitcoin::hashes::{Hash as _, sha256d};
 
     /// Folds a branch upward as a wallet does.
     fn climb(leaf: [u8; 32], index: usize, siblings: &[[u8; 32]]) -> [u8; 32] {

@@ -48,7 +48,8 @@ impl StatusHash {
         let mut empty = true;
         for entry in history {
             empty = false;
-            engine.input(format!("{}:{}:", entry.txid, entry.height.to_wire()).as_bytes());
+            engine.input(&displayed(&entry.txid));
+            engine.input(format!(":{}:", entry.height.to_wire()).as_bytes());
         }
         (!empty).then(|| Self(sha256::Hash::from_engine(engine).to_byte_array()))
     }
@@ -57,6 +58,23 @@ impl StatusHash {
     pub fn to_wire(&self) -> String {
         self.0.to_lower_hex_string()
     }
+}
+
+/// The digits of a txid as people write it, last byte first; by hand, because long histories have many.
+fn displayed(txid: &Txid) -> [u8; 64] {
+    let digit = |value: u8| {
+        if value < 10 {
+            b'0' + value
+        } else {
+            b'a' + value - 10
+        }
+    };
+    let mut digits = [0; 64];
+    let (pairs, _) = digits.as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(txid.to_byte_array().into_iter().rev()) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
+    }
+    digits
 }
 
 impl std::fmt::Debug for StatusHash {

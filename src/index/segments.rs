@@ -8,26 +8,21 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use bitcoin::consensus::encode;
-use bitcoin::{Transaction, Txid};
+use bitcoin::Txid;
 
 use super::blocks::{Block, Blocks};
-use super::error::{BlockFilesFault, Error};
+use super::error::Error;
 use super::keys::TxFingerprint;
 use super::layer::{Layer, ScriptEntry, Wanted};
 use super::merge::{FingerprintSource, ScriptSource};
 use super::segment::fingerprints::FingerprintWalk;
 use super::segment::scripts::ScriptWalk;
-use super::segment::{Kind, Segment, SegmentId, Spec, fingerprints, places, scripts, txids};
-use super::{BlockFiles, ScriptPrefix};
+use super::segment::{Kind, Segment, SegmentId, Spec, fingerprints, scripts, txids};
+use super::{BlockFiles, ScriptPrefix, in_files};
 use crate::chain::{Height, TxNum};
 
 const DAMAGED: Error = Error::Damaged {
     attempt: "put the segments of the index together",
-};
-
-const OTHER: Error = Error::BlockFiles {
-    fault: BlockFilesFault::Other,
 };
 
 /// The segments at one moment, open for reading.
@@ -130,12 +125,7 @@ impl Segments {
                 txids::find(segment, inside, found)?;
                 continue;
             }
-            for number in inside {
-                let bytes = self.read(segment, *number)?;
-                let transaction: Transaction =
-                    encode::deserialize(&bytes).map_err(|_content| OTHER)?;
-                found.push(transaction.compute_txid());
-            }
+            in_files::txids(self.files.as_deref(), segment, inside, found)?;
         }
         if rest.is_empty() {
             Ok(())
@@ -154,25 +144,13 @@ impl Segments {
         if segment.file.spec.kind == Kind::Txids {
             return Ok(None);
         }
-        self.read(segment, number).map(Some)
+        in_files::transaction(self.files.as_deref(), segment, number).map(Some)
     }
 
     fn numbered(&self, height: Height) -> Result<&Segment, Error> {
         let below = |segment: &Arc<Segment>| *segment.file.spec.heights.end() < height;
         let segment = self.numbered.get(self.numbered.partition_point(below));
         segment.map(Arc::as_ref).ok_or(DAMAGED)
-    }
-
-    fn read(&self, segment: &Segment, number: TxNum) -> Result<Vec<u8>, Error> {
-        let place = places::find(segment, number)?;
-        let files = self.files.as_ref().ok_or(Error::BlockFiles {
-            fault: BlockFilesFault::Missing,
-        })?;
-        files
-            .read(place.file, place.offset, place.length)
-            .map_err(|_refused| Error::BlockFiles {
-                fault: BlockFilesFault::Unreadable,
-            })
     }
 
     /// All scripts, each source ascending, from the oldest to the newest.

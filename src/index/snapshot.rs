@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bitcoin::consensus::encode;
-use bitcoin::{BlockHash, OutPoint, Transaction, Txid};
+use bitcoin::{Amount, BlockHash, OutPoint, Transaction, Txid};
 use redb::ReadOnlyTable;
 
 use super::blocks::Blocks;
@@ -137,12 +137,7 @@ impl Snapshot {
         prefix: ScriptPrefix,
         reader: &dyn TransactionReader,
     ) -> Result<Vec<ConfirmedUnspent>, Error> {
-        let joined = self.entry(prefix, Wanted::Outputs)?.join()?;
-        let mut unspent = joined.unspent;
-        for ambiguity in &joined.ambiguous {
-            unspent.extend(self.resolve(ambiguity, reader)?);
-        }
-        unspent.sort_unstable_by_key(|funding| (funding.number, funding.vout));
+        let unspent = self.unspent_fundings(prefix, reader)?;
         let mut numbers: Vec<TxNum> = unspent.iter().map(|funding| funding.number).collect();
         numbers.dedup();
         let located = self.locate(&numbers)?;
@@ -158,6 +153,25 @@ impl Snapshot {
             })
         });
         Ok(unspent.collect())
+    }
+
+    /// The sum of all unspent outputs of a script; fails as [`Snapshot::unspent`] does.
+    pub fn balance(
+        &self,
+        prefix: ScriptPrefix,
+        reader: &dyn TransactionReader,
+    ) -> Result<Amount, Error> {
+        let mut sum = 0_u64;
+        for funding in self.unspent_fundings(prefix, reader)? {
+            let position = self.blocks.position(funding.number);
+            let position = position.ok_or(DAMAGED_NUMBERS)?;
+            // Only where it could have been repeated later does it matter which transaction it is.
+            if !self.is_repeatable(position) || !self.locate(&[funding.number])?.is_empty() {
+                // The sum of all amounts ever is below 2^51 satoshi, so this never saturates.
+                sum = sum.saturating_add(funding.amount.to_sat());
+            }
+        }
+        Ok(Amount::from_sat(sum))
     }
 
     /// Where a transaction is; the later place of the two that a repeated coinbase has.
@@ -317,6 +331,25 @@ impl Snapshot {
         })
     }
 
+    fn unspent_fundings(
+        &self,
+        prefix: ScriptPrefix,
+        reader: &dyn TransactionReader,
+    ) -> Result<Vec<Funding>, Error> {
+        let joined = self.entry(prefix, Wanted::Outputs)?.join()?;
+        let mut unspent = joined.unspent;
+        for ambiguity in &joined.ambiguous {
+            unspent.extend(self.resolve(ambiguity, reader)?);
+        }
+        unspent.sort_unstable_by_key(|funding| (funding.number, funding.vout));
+        Ok(unspent)
+    }
+
+    /// Whether it may come again: any transaction but a coinbase spends an output that is gone.
+    fn is_repeatable(&self, position: BlockPosition) -> bool {
+        position.index == 0 && position.height < self.network.distinct_coinbases_from()
+    }
+
     fn entry(&self, prefix: ScriptPrefix, wanted: Wanted) -> Result<ScriptEntry, Error> {
         let mut entry = ScriptEntry::default();
         self.segments.script(prefix, wanted, &mut entry)?;
@@ -381,9 +414,7 @@ impl Snapshot {
         }
         let mut located = Vec::with_capacity(numbers.len());
         for ((number, position), txid) in numbers.iter().zip(positions).zip(txids) {
-            // Only a coinbase can be repeated: any other transaction spends an output that is gone.
-            let is_last = position.index != 0
-                || position.height >= self.network.distinct_coinbases_from()
+            let is_last = !self.is_repeatable(position)
                 || self.number(&txid)?.is_some_and(|(last, _)| last == *number);
             if is_last {
                 located.push(Located {

@@ -82,6 +82,16 @@ impl BlockBuffer {
     }
 }
 
+/// An open file of blocks, without regard to where they begin.
+pub struct BlockFileBytes(ObfuscatedFile);
+
+impl BlockFileBytes {
+    /// Fills `bytes` from this place on.
+    pub fn fill(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact(offset, bytes)
+    }
+}
+
 impl BlockFiles {
     /// Finds the files in the `blocks` directory of the node, and the genesis block in the first of them.
     pub fn open(dir: &Path, network: Network) -> Result<Self, FilesError> {
@@ -133,12 +143,9 @@ impl BlockFiles {
         Ok(last)
     }
 
-    /// So many bytes of a file, from this place on.
-    pub fn read(&self, number: u32, offset: u64, length: u32) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-        let file = ObfuscatedFile::open(&self.path("blk", number), self.key)?;
-        file.read_exact(offset, &mut bytes)?;
-        Ok(bytes)
+    /// Opens a file to read any part of it.
+    pub fn bytes(&self, number: u32) -> io::Result<BlockFileBytes> {
+        ObfuscatedFile::open(&self.path("blk", number), self.key).map(BlockFileBytes)
     }
 
     /// The blocks of one file and what they spend.

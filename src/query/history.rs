@@ -56,14 +56,12 @@ pub(super) fn balance(
     script_hash: &ScriptHash,
 ) -> Result<Answer, Error> {
     let prefix = view.snapshot.prefix(script_hash);
-    let unspent = view
+    let confirmed = view
         .snapshot
-        .unspent(prefix, &ByNode(node))
+        .balance(prefix, &ByNode(node))
         .map_err(Error::Index)?;
-    // The sum of all amounts ever is below 2^51 satoshi, so it cannot wrap.
-    let confirmed = unspent.iter().map(|output| output.amount.to_sat()).sum();
     Ok(Answer::Balance {
-        confirmed,
+        confirmed: confirmed.to_sat(),
         unconfirmed: view.mempool.balance(prefix),
     })
 }

@@ -17,9 +17,9 @@ use super::{ChainSource, Error};
 use crate::chain::{Height, Network};
 use crate::error;
 use crate::index::bulk::{self, Built, BulkProgress, BulkShape, PlannedBlock};
-use crate::index::{self, Index};
+use crate::index::{self, Index, OpenBlockFile};
 use crate::limits;
-use crate::node::{BlockFiles, FilesError};
+use crate::node::{BlockFileBytes, BlockFiles, FilesError};
 use crate::query::Speed;
 
 /// How much a bulk sync may take of the machine, and where blocks may lie.
@@ -399,7 +399,13 @@ enum Failure {
 }
 
 impl index::BlockFiles for BlockFiles {
-    fn read(&self, file: u32, offset: u64, length: u32) -> io::Result<Vec<u8>> {
-        Self::read(self, file, offset, length)
+    fn open(&self, file: u32) -> io::Result<Box<dyn OpenBlockFile>> {
+        Ok(Box::new(self.bytes(file)?))
+    }
+}
+
+impl OpenBlockFile for BlockFileBytes {
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.fill(offset, bytes)
     }
 }

@@ -37,6 +37,11 @@ impl Place {
     fn end(&self) -> Option<u64> {
         self.offset.checked_add(u64::from(self.length))
     }
+
+    /// Whether the other begins where this one ends.
+    pub(in crate::index) fn is_followed_by(&self, next: &Self) -> bool {
+        self.file == next.file && self.end() == Some(next.offset)
+    }
 }
 
 /// Writes a segment of places.
@@ -145,56 +150,110 @@ fn pack(group: &[Place]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Where the transaction of this number stands; the segment has it.
-pub(in crate::index) fn find(segment: &Segment, number: TxNum) -> Result<Place, Error> {
-    let key = BlobKey {
-        first: u64::from(number.0),
-        part: 0,
-    };
-    segment.at(key, |key, blob| {
-        let index = u64::from(number.0).checked_sub(key.first);
-        let index = index.and_then(|index| usize::try_from(index).ok());
-        index.and_then(|index| unpack(blob, index)).ok_or(DAMAGED)
-    })
+/// Adds where the transactions of ascending numbers stand, all of which the segment has; each blob is read once.
+pub(in crate::index) fn find(
+    segment: &Segment,
+    numbers: &[TxNum],
+    found: &mut Vec<Place>,
+) -> Result<(), Error> {
+    let mut rest = numbers;
+    while let Some(wanted) = rest.first() {
+        let key = BlobKey {
+            first: u64::from(wanted.0),
+            part: 0,
+        };
+        let taken = segment.at(key, |key, blob| {
+            let before = found.len();
+            unpack(key, blob, rest, found).ok_or(DAMAGED)?;
+            Ok(found.len() - before)
+        })?;
+        rest = match taken {
+            0 => return Err(DAMAGED),
+            taken => rest.get(taken..).unwrap_or_default(),
+        };
+    }
+    Ok(())
 }
 
-fn unpack(blob: &[u8], index: usize) -> Option<Place> {
+/// Adds the places of those of the numbers, from the first on, that a blob has.
+fn unpack(key: BlobKey, blob: &[u8], numbers: &[TxNum], found: &mut Vec<Place>) -> Option<()> {
     let mut reader = Reader::new(blob);
     let count = usize::from(u16::from_be_bytes(reader.array()?));
     let (ends, _) = reader.take(count.checked_mul(2)?)?.as_chunks::<2>();
     let end = |group: usize| {
-        ends.get(group)
-            .map(|end| usize::from(u16::from_be_bytes(*end)))
-    };
-    let group = index / GROUP;
-    let from = match group.checked_sub(1) {
-        Some(before) => end(before)?,
-        None => 0,
+        let end = ends.get(group);
+        end.map(|end| usize::from(u16::from_be_bytes(*end)))
     };
     let groups = reader.take(reader.remaining())?;
-    let mut reader = Reader::new(groups.get(from..end(group)?)?);
-    let mut file = reader.varint_u32()?;
-    let mut offset = reader.varint()?;
-    let least = reader.varint()?;
-    for at in 0..=index % GROUP {
-        let length = match reader.varint()?.checked_sub(1) {
-            Some(length) => length,
-            None => {
-                file = reader.varint_u32()?;
-                offset = reader.varint()?;
-                reader.varint()?
+    let mut open: Option<(usize, Group<'_>)> = None;
+    for number in numbers {
+        let index = usize::try_from(u64::from(number.0).checked_sub(key.first)?).ok()?;
+        let wanted = index / GROUP;
+        let Some(to) = end(wanted) else {
+            // It is in a later blob.
+            return Some(());
+        };
+        let group = match &mut open {
+            Some((number, group)) if *number == wanted => group,
+            open => {
+                let from = match wanted.checked_sub(1) {
+                    Some(before) => end(before)?,
+                    None => 0,
+                };
+                let group = Group::begin(groups.get(from..to)?)?;
+                &mut open.insert((wanted, group)).1
             }
         };
-        let length = u32::try_from(length.checked_add(least)?).ok()?;
-        let place = Place {
-            file,
-            offset,
-            length,
-        };
-        if at == index % GROUP {
-            return Some(place);
-        }
-        offset = place.end()?;
+        found.push(group.at(index % GROUP)?);
     }
-    None
+    Some(())
+}
+
+/// A group, read as far as was asked for.
+struct Group<'a> {
+    reader: Reader<'a>,
+    least: u64,
+    /// Places read so far.
+    read: usize,
+    last: Place,
+}
+
+impl<'a> Group<'a> {
+    fn begin(bytes: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let last = Place {
+            file: reader.varint_u32()?,
+            offset: reader.varint()?,
+            length: 0,
+        };
+        Some(Self {
+            least: reader.varint()?,
+            reader,
+            read: 0,
+            last,
+        })
+    }
+
+    /// The place at an index, which is not below the one asked for before.
+    fn at(&mut self, index: usize) -> Option<Place> {
+        while self.read <= index {
+            let mut file = self.last.file;
+            let mut offset = self.last.end()?;
+            let length = match self.reader.varint()?.checked_sub(1) {
+                Some(length) => length,
+                None => {
+                    file = self.reader.varint_u32()?;
+                    offset = self.reader.varint()?;
+                    self.reader.varint()?
+                }
+            };
+            self.last = Place {
+                file,
+                offset,
+                length: u32::try_from(length.checked_add(self.least)?).ok()?,
+            };
+            self.read += 1;
+        }
+        Some(self.last)
+    }
 }

@@ -281,7 +281,9 @@ fn assert_transactions(
             let txid = transaction.compute_txid();
             let transaction = encode::serialize(transaction);
             if let Some(segment) = &with_places {
-                let found = places::find(segment, TxNum(number)).unwrap();
+                let mut found = Vec::new();
+                places::find(segment, &[TxNum(number)], &mut found).unwrap();
+                let found = found[0];
                 let offset = found.offset - u64::from(place(height, 0).offset);
                 let offset = usize::try_from(offset).unwrap();
                 let end = offset + usize::try_from(found.length).unwrap();

@@ -23,7 +23,7 @@ use crate::index::segment::places::{Place, PlaceSegmentBuilder};
 use crate::index::segment::scripts::ScriptSegmentBuilder;
 use crate::index::segment::txids::TxidSegmentBuilder;
 use crate::index::segment::{SegmentFile, Shard};
-use crate::index::{BlockFiles, BlockFilesFault, Error, Index, ScriptPrefix, Shape};
+use crate::index::{BlockFiles, BlockFilesFault, Error, Index, OpenBlockFile, ScriptPrefix, Shape};
 use bitcoin::hashes::Hash as _;
 
 /// The node's files: in each a few blocks with something between them.
@@ -31,11 +31,22 @@ use bitcoin::hashes::Hash as _;
 struct Files(Vec<Vec<u8>>);
 
 impl BlockFiles for Files {
-    fn read(&self, file: u32, offset: u64, length: u32) -> io::Result<Vec<u8>> {
+    fn open(&self, file: u32) -> io::Result<Box<dyn OpenBlockFile>> {
         let file = self.0.get(usize::try_from(file).unwrap());
+        Ok(Box::new(OneFile(
+            file.ok_or(io::ErrorKind::NotFound)?.clone(),
+        )))
+    }
+}
+
+struct OneFile(Vec<u8>);
+
+impl OpenBlockFile for OneFile {
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         let from = usize::try_from(offset).unwrap();
-        let bytes = file.and_then(|file| file.get(from..from + usize::try_from(length).unwrap()));
-        Ok(bytes.ok_or(io::ErrorKind::UnexpectedEof)?.to_vec())
+        let there = self.0.get(from..from + bytes.len());
+        bytes.copy_from_slice(there.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
     }
 }
 
