@@ -29,13 +29,10 @@ impl Layer for DeltaLayer {
     fn script(
         &self,
         prefix: ScriptPrefix,
-        _wanted: Wanted,
+        wanted: Wanted,
         entry: &mut ScriptEntry,
     ) -> Result<(), Error> {
-        for (row, place) in self.recent.script(prefix) {
-            row.add_to(place, entry)?;
-        }
-        Ok(())
+        self.recent.script(prefix, wanted, entry)
     }
 
     fn candidates(&self, fingerprint: TxFingerprint, found: &mut Vec<TxNum>) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! Delta rows in memory, and the sorted runs by which a script or a txid is found in them.
 
+use std::collections::HashMap;
 use std::iter::Peekable;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -8,11 +9,14 @@ use std::vec;
 use super::ScriptPrefix;
 use super::error::Error;
 use super::keys::TxFingerprint;
-use super::layer::ScriptEntry;
+use super::layer::{ScriptEntry, Wanted};
 use super::merge::{FingerprintSource, ScriptSource};
 use super::row::Row;
 use super::segment::fingerprints;
 use crate::chain::{Height, TxNum};
+
+/// Scripts in so many blocks of a run are settled ahead; the chains of tests are short.
+const SETTLED_ROWS_MIN: usize = if cfg!(test) { 2 } else { 16 };
 
 /// The rows of consecutive blocks. A copy shares everything.
 ///
@@ -29,6 +33,9 @@ struct Run {
     rows: Vec<Arc<Row>>,
     scripts: Vec<ScriptSlot>,
     transactions: Vec<TransactionSlot>,
+    /// What is left of the outputs of scripts that occur in many of the blocks, so that a balance need not join them
+    /// again at each question. Without touches.
+    settled: HashMap<ScriptPrefix, ScriptEntry>,
 }
 
 /// Where the touches of a script in a block are.
@@ -54,14 +61,14 @@ impl Recent {
         }
         let mut last = Run::of(rows.into_iter().map(Arc::new).collect())?;
         while let Some(before) = self.runs.pop_if(|run| run.rows.len() < 2 * last.rows.len()) {
-            last = before.joined_with(&last);
+            last = before.joined_with(&last)?;
         }
         self.runs.push(Arc::new(last));
         Ok(())
     }
 
     /// Drops the rows above `keep`.
-    pub(super) fn truncate(&mut self, keep: Option<Height>) {
+    pub(super) fn truncate(&mut self, keep: Option<Height>) -> Result<(), Error> {
         let is_kept = |height: Height| keep.is_some_and(|keep| height <= keep);
         while let Some(run) = self.runs.pop() {
             if run.rows.last().is_some_and(|row| is_kept(row.height)) {
@@ -69,10 +76,11 @@ impl Recent {
                 break;
             }
             if run.rows.first().is_some_and(|row| is_kept(row.height)) {
-                self.runs.push(Arc::new(run.filtered(is_kept)));
+                self.runs.push(Arc::new(run.filtered(is_kept)?));
                 break;
             }
         }
+        Ok(())
     }
 
     /// Drops the rows up to `last`.
@@ -123,15 +131,31 @@ impl Recent {
         FingerprintList(slots.into_iter())
     }
 
-    /// The rows that touch a script, from the lowest block up, each with the place of the touches.
-    pub(super) fn script(&self, prefix: ScriptPrefix) -> impl Iterator<Item = (&Row, u32)> {
-        self.runs.iter().flat_map(move |run| {
+    /// Adds what the rows say of a script, from the lowest block up. Of outputs that are created and consumed here
+    /// neither side may be among it.
+    pub(super) fn script(
+        &self,
+        prefix: ScriptPrefix,
+        wanted: Wanted,
+        entry: &mut ScriptEntry,
+    ) -> Result<(), Error> {
+        for run in &self.runs {
+            let settled = run
+                .settled
+                .get(&prefix)
+                .filter(|_| wanted == Wanted::Outputs);
+            if let Some(settled) = settled {
+                entry.fundings.extend_from_slice(&settled.fundings);
+                entry.spendings.extend_from_slice(&settled.spendings);
+                continue;
+            }
             let from = run.scripts.partition_point(|slot| slot.prefix < prefix);
             let slots = run.scripts.iter().skip(from);
-            slots
-                .take_while(move |slot| slot.prefix == prefix)
-                .filter_map(|slot| Some((run.row(slot.height)?, slot.place)))
-        })
+            for slot in slots.take_while(|slot| slot.prefix == prefix) {
+                run.add_to(slot, entry)?;
+            }
+        }
+        Ok(())
     }
 
     /// Numbers of the transactions with this fingerprint, ascending.
@@ -200,39 +224,69 @@ impl Run {
         }
         scripts.sort_unstable();
         transactions.sort_unstable();
-        Ok(Self {
+        Self::assembled(rows, scripts, transactions)
+    }
+
+    fn assembled(
+        rows: Vec<Arc<Row>>,
+        scripts: Vec<ScriptSlot>,
+        transactions: Vec<TransactionSlot>,
+    ) -> Result<Self, Error> {
+        let mut run = Self {
             rows,
             scripts,
             transactions,
-        })
+            settled: HashMap::new(),
+        };
+        let first = run.rows.first().map_or(Height(0), |row| row.height);
+        let mut settled = HashMap::new();
+        for slots in run.scripts.chunk_by(|a, b| a.prefix == b.prefix) {
+            let Some(slot) = slots.first().filter(|_| slots.len() >= SETTLED_ROWS_MIN) else {
+                continue;
+            };
+            let mut entry = ScriptEntry::default();
+            for slot in slots {
+                run.add_to(slot, &mut entry)?;
+            }
+            entry.touches = Vec::new();
+            entry.settle(|height| height >= first)?;
+            entry.fundings.shrink_to_fit();
+            entry.spendings.shrink_to_fit();
+            settled.insert(slot.prefix, entry);
+        }
+        run.settled = settled;
+        Ok(run)
     }
 
-    fn joined_with(&self, next: &Self) -> Self {
+    fn add_to(&self, slot: &ScriptSlot, entry: &mut ScriptEntry) -> Result<(), Error> {
+        match self.row(slot.height) {
+            Some(row) => row.add_to(slot.place, entry),
+            None => Ok(()),
+        }
+    }
+
+    fn joined_with(&self, next: &Self) -> Result<Self, Error> {
         let rows = self.rows.iter().chain(&next.rows).map(Arc::clone).collect();
         let mut scripts = [self.scripts.as_slice(), &next.scripts].concat();
         let mut transactions = [self.transactions.as_slice(), &next.transactions].concat();
         // The stable sort finds the two ascending halves and only merges them.
         scripts.sort();
         transactions.sort();
-        Self {
-            rows,
-            scripts,
-            transactions,
-        }
+        Self::assembled(rows, scripts, transactions)
     }
 
     /// What is left when only the lower blocks stay; at least one does.
-    fn filtered(&self, is_kept: impl Fn(Height) -> bool) -> Self {
+    fn filtered(&self, is_kept: impl Fn(Height) -> bool) -> Result<Self, Error> {
         let kept = self.rows.partition_point(|row| is_kept(row.height));
         let end = self.rows.get(kept).map_or(TxNum(u32::MAX), |row| row.first);
         let rows = self.rows.iter().take(kept).map(Arc::clone).collect();
         let scripts = self.scripts.iter().filter(|slot| is_kept(slot.height));
         let transactions = self.transactions.iter().filter(|slot| slot.number < end);
-        Self {
+        Self::assembled(
             rows,
-            scripts: scripts.copied().collect(),
-            transactions: transactions.copied().collect(),
-        }
+            scripts.copied().collect(),
+            transactions.copied().collect(),
+        )
     }
 
     fn row(&self, height: Height) -> Option<&Row> {
@@ -290,8 +344,15 @@ mod tests {
     }
 
     fn heights(recent: &Recent, n: u32) -> Vec<u32> {
-        let found = recent.script(keyed().prefix(&script_hash(n)));
-        found.map(|(row, _)| row.height.0).collect()
+        let prefix = keyed().prefix(&script_hash(n));
+        let [touches, outputs] = [Wanted::Touches, Wanted::Outputs].map(|wanted| {
+            let mut entry = ScriptEntry::default();
+            recent.script(prefix, wanted, &mut entry).unwrap();
+            entry
+        });
+        let created = outputs.fundings.iter().map(|funding| funding.number);
+        assert!(touches.touches.iter().copied().eq(created));
+        touches.touches.iter().map(|number| number.0).collect()
     }
 
     proptest! {
@@ -303,7 +364,7 @@ mod tests {
             let mut count = 0_u32;
             for (drops, adds) in steps {
                 count = count.saturating_sub(drops);
-                recent.truncate(count.checked_sub(1).map(Height));
+                recent.truncate(count.checked_sub(1).map(Height)).unwrap();
                 recent.append((count..count + adds).map(block).collect()).unwrap();
                 count += adds;
                 prop_assert!(recent.rows().map(|row| row.height.0).eq(0..count));

@@ -174,7 +174,7 @@ impl Plan {
             blocks.push(block.header.block());
         }
         let mut recent = recent.clone();
-        recent.truncate(self.keep);
+        recent.truncate(self.keep)?;
         recent.append(rows)?;
         touched.sort_unstable();
         touched.dedup();

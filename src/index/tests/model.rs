@@ -68,6 +68,8 @@ pub(super) fn assert_scripts_equal(index: &Index, chain: &Chain) {
             .collect();
         assert_eq!(found, histories.get(&script).cloned().unwrap_or_default());
         let outputs = snapshot.unspent(prefix, chain).unwrap();
+        let sum = outputs.iter().map(|output| output.amount).sum();
+        assert_eq!(snapshot.balance(prefix, chain).unwrap(), sum);
         let found: Vec<_> = outputs
             .iter()
             .map(|output| (output.height.0, output.outpoint, output.amount.to_sat()))
