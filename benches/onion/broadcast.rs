@@ -12,10 +12,12 @@ use rig::tor_network::{CircuitWatch, Circuits, ONION_PORT, TorNetwork};
 use serde_json::json;
 
 use crate::contest::{mebibytes, say};
-use crate::figures::Figures;
+use crate::figures::{Figures, number};
 
 /// Of each way, one after the other.
 const TRANSACTIONS: usize = 7;
+/// Onion services of the peer for each, as none gets two of them and some must be left.
+const SERVICES: usize = 3;
 /// What is left of so many is looked at, to so many peers each.
 const MANY: usize = 20;
 const DELIVERIES: usize = 3;
@@ -57,7 +59,7 @@ fn deliveries(
     };
     let own = Node::start(&listening)?;
     own.mine(BLOCKS)?;
-    let more_ports = (0..TRANSACTIONS * 2).map(|_| Ok(ports::free()?));
+    let more_ports = (0..TRANSACTIONS * SERVICES).map(|_| Ok(ports::free()?));
     let more_ports = more_ports.collect::<Result<Vec<u16>>>()?;
     let bind = |port: &u16| format!("-bind=0.0.0.0:{port}");
     let peer = Node::start(&node::Options {
@@ -73,7 +75,6 @@ fn deliveries(
             .map(|number| format!("127.{number}.0.1:{port}"))
             .collect()
     } else {
-        // One service for each delivery, as no address gets two transactions.
         let services = network.add_onion_services(&more_ports)?;
         let address = |name: &String| format!("{name}:{ONION_PORT}{suffix}");
         services.iter().map(address).collect()
@@ -97,10 +98,12 @@ fn deliveries(
 /// Memory and circuits around many transactions at once, to peers that take all of them.
 fn remains(figures: &mut Figures, network: &TorNetwork) -> Result<()> {
     say(&format!("{MANY} transactions at once"));
-    let peer = Peer::start(1 + MANY, |_| Manner::Honest)?;
+    // At the own node's height, else each delivery is followed by another one.
+    let height = i32::try_from(BLOCKS)?;
+    let peer = Peer::start(1 + MANY, move |_| Manner::Height(height))?;
     let (exit, onions) = peer.ports().split_first().context("a peer without ports")?;
     let services = network.add_onion_services(onions)?;
-    peer.forget();
+    peer.forget(onions.len())?;
     let mut watches = vec![network.watch_exits(*exit)?];
     for service in &services {
         watches.push(network.watch_onion_service(service)?);
@@ -137,23 +140,21 @@ fn remains(figures: &mut Figures, network: &TorNetwork) -> Result<()> {
         used >= MANY * DELIVERIES,
         "circuits that nobody counted: {used}"
     );
-    let memory = [before, most, after].map(mebibytes);
-    let [before, most, after] = memory;
     let name = format!("{MANY} transactions at once");
-    figures.spread(&format!("{name}: until all are delivered"), "s", &[took])?;
-    figures.spread(
-        &format!("{name}: memory before, without pages of files"),
-        "MiB",
-        &[before?],
+    let mut one = |what: &str, value: f64, unit: &str| {
+        let value = format!("{}{unit}", number(value));
+        figures.words(&format!("{name}: {what}"), &value, "")
+    };
+    one("until all are delivered", took, " s")?;
+    one(
+        "memory before, without pages of files",
+        mebibytes(before)?,
+        " MiB",
     )?;
-    figures.spread(&format!("{name}: the most meanwhile"), "MiB", &[most?])?;
-    figures.spread(&format!("{name}: six seconds after"), "MiB", &[after?])?;
-    let counts =
-        [used, open, left].map(|count| f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
-    let [used, open, left] = counts;
-    figures.spread(&format!("{name}: circuits used"), "", &[used])?;
-    figures.spread(&format!("{name}: the most at once"), "", &[open])?;
-    figures.spread(&format!("{name}: left open"), "", &[left])
+    one("the most meanwhile", mebibytes(most)?, " MiB")?;
+    one("six seconds after", mebibytes(after)?, " MiB")?;
+    let name = format!("{name}: circuits used, the most at once, left open");
+    figures.words(&name, &format!("{used}, {open}, {left}"), "")
 }
 
 fn start(own: &Node, network: &TorNetwork, config: String) -> Result<Claustrum> {

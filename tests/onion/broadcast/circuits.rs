@@ -41,7 +41,7 @@ pub(super) fn nothing_is_used_twice() {
         let count = visits.iter().filter(whole).count();
         (count >= TRANSACTIONS * SLOTS).then_some(visits)
     });
-    assert_eq!(visits.len(), TRANSACTIONS * SLOTS);
+    assert_eq!(visits.len(), TRANSACTIONS * SLOTS, "{visits:#?}");
     let addresses: BTreeSet<_> = visits.iter().map(|visit| visit.reached_at).collect();
     assert_eq!(addresses.len(), visits.len(), "an address was used twice");
     for payment in &payments {

@@ -208,8 +208,7 @@ pub(super) fn peer_behind_exits(manners: Vec<Manner>) -> (Peer, Vec<String>) {
 pub(super) fn peer_behind_onions(services: usize, manners: Vec<Manner>) -> (Peer, Vec<String>) {
     let peer = Peer::start(services, in_turn(manners)).unwrap();
     let names = fixture::network().add_onion_services(peer.ports()).unwrap();
-    // Whether they answer was tried by connecting.
-    peer.forget();
+    peer.forget(services).unwrap();
     let addresses = names.iter().map(|name| format!("{name}:{ONION_PORT}"));
     (peer, addresses.collect())
 }

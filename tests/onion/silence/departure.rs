@@ -43,8 +43,7 @@ impl Departure {
         let peer = peer.unwrap();
         let [exit, onion] = [peer.ports()[0], peer.ports()[1]];
         let name = fixture::network().add_onion_service(onion).unwrap();
-        // Whether it answers was tried by connecting.
-        peer.forget();
+        peer.forget(1).unwrap();
         let mut addresses: Vec<_> = (221..=250)
             .map(|number| format!("127.{number}.0.1:{exit}"))
             .collect();

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+/// Enough for a connection that is closed already to be noticed.
+const GONE: Duration = Duration::from_secs(60);
+
 /// How a peer treats one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
@@ -147,9 +150,13 @@ impl Peer {
         self.ports[0]
     }
 
-    /// Begins anew with the number 0, as if nobody had come.
-    pub fn forget(&self) {
+    /// Begins anew with the number 0, as if nobody had come, once somebody has come so often and gone: whether an onion
+    /// service answers is tried by connecting.
+    pub fn forget(&self, visits: usize) -> Result<()> {
+        let gone = |visit: &Visit| visit.ended.is_some();
+        self.visits_when(GONE, |all| all.len() >= visits && all.iter().all(gone))?;
         self.visits.lock().pages.clear();
+        Ok(())
     }
 
     /// All connections so far, in the order of their beginning.
