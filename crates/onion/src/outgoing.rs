@@ -15,6 +15,8 @@ use tokio::time::timeout;
 use tor_hscrypto::pk::HsId;
 use tor_rtcompat::PreferredRuntime;
 
+use crate::stream::passes_bytes_on;
+
 use circuit::Circuit;
 
 mod circuit;
@@ -161,33 +163,7 @@ impl fmt::Debug for OutgoingStream {
     }
 }
 
-impl AsyncRead for OutgoingStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        AsyncRead::poll_read(Pin::new(&mut self.inner), cx, buf)
-    }
-}
-
-impl AsyncWrite for OutgoingStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.inner), cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_flush(Pin::new(&mut self.inner), cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_shutdown(Pin::new(&mut self.inner), cx)
-    }
-}
+passes_bytes_on!(OutgoingStream);
 
 #[cfg(test)]
 mod tests;
