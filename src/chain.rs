@@ -2,6 +2,7 @@
 
 pub mod block;
 pub mod merkle;
+pub(crate) mod reader;
 pub mod script_hash;
 pub(crate) mod sha256;
 pub mod status;

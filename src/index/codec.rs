@@ -2,6 +2,8 @@
 
 use siphasher::sip::SipHasher24;
 
+pub(super) use crate::chain::reader::Reader;
+
 /// Bytes of a checksum.
 pub(super) const CHECKSUM_BYTES: usize = 4;
 
@@ -86,38 +88,9 @@ pub(super) fn put_wide(out: &mut Vec<u8>, value: u64, widths: Widths) -> Option<
     Some(())
 }
 
-/// Reads from the front of a slice; `None` where the bytes end or make no sense.
-#[derive(Clone, Copy)]
-pub(super) struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
-    }
-
-    /// Bytes not yet read.
-    pub(super) fn remaining(&self) -> usize {
-        self.rest.len()
-    }
-
-    pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(count)?;
-        self.rest = rest;
-        Some(taken)
-    }
-
-    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.rest.split_first_chunk()?;
-        self.rest = rest;
-        Some(*taken)
-    }
-
+/// Numbers as the index writes them.
+impl Reader<'_> {
+    /// What [`put_varint`] wrote.
     pub(super) fn varint(&mut self) -> Option<u64> {
         let mut value = 0_u64;
         for shift in (0..u64::BITS).step_by(7) {
@@ -140,7 +113,7 @@ impl<'a> Reader<'a> {
 
     /// What [`put_wide`] wrote.
     pub(super) fn wide(&mut self, widths: Widths) -> Option<u64> {
-        let head = *self.rest.first()?;
+        let head = *self.rest().first()?;
         let width = *widths.get(usize::from(head >> 6))?;
         let (last, front) = self.take(usize::try_from(width).ok()?)?.split_last()?;
         let Some((first, middle)) = front.split_first() else {
@@ -156,13 +129,13 @@ impl<'a> Reader<'a> {
 
     /// Passes over what [`put_wide`] wrote.
     pub(super) fn skip_wide(&mut self, widths: Widths) -> Option<()> {
-        let width = *widths.get(usize::from(*self.rest.first()? >> 6))?;
+        let width = *widths.get(usize::from(*self.rest().first()? >> 6))?;
         self.take(usize::try_from(width).ok()?).map(drop)
     }
 
     /// Passes over what [`put_varint`] wrote.
     pub(super) fn skip_varint(&mut self) -> Option<()> {
-        let last = self.rest.iter().position(|byte| *byte < 0x80)?;
+        let last = self.rest().iter().position(|byte| *byte < 0x80)?;
         self.take(last + 1).map(drop)
     }
 }

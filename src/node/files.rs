@@ -24,9 +24,9 @@ use bitcoin::hashes::{Hash as _, HashEngine as _, sha256d};
 
 pub use error::FilesError;
 
+use crate::chain::reader::Reader;
 use crate::chain::{BlockPlace, Network, PackedBlock, RawBlock, SpentList};
 use crate::limits;
-use numbers::Reader;
 use obfuscated::{ObfuscatedFile, ObfuscationKey};
 use records::{Record, Records};
 

@@ -1,32 +1,8 @@
 //! Numbers as Bitcoin Core writes them, read from the front of a slice.
 
-/// `None` where the bytes end or make no sense.
-#[derive(Clone, Copy)]
-pub(super) struct Reader<'a> {
-    rest: &'a [u8],
-}
+use crate::chain::reader::Reader;
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
-    }
-
-    pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(count)?;
-        self.rest = rest;
-        Some(taken)
-    }
-
-    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.rest.split_first_chunk()?;
-        self.rest = rest;
-        Some(*taken)
-    }
-
+impl Reader<'_> {
     /// The length prefix of the peer-to-peer protocol (`CompactSize`).
     pub(super) fn compact_size(&mut self) -> Option<u64> {
         let [first] = self.array()?;
@@ -40,7 +16,7 @@ impl<'a> Reader<'a> {
 
     /// The number of Core's own files (`VARINT`): seven bits to a byte, the highest first, and one is added for each
     /// further byte, so that every number has one form.
-    pub(super) fn varint(&mut self) -> Option<u64> {
+    pub(super) fn core_varint(&mut self) -> Option<u64> {
         let mut value = 0_u64;
         loop {
             let [byte] = self.array()?;
@@ -61,7 +37,7 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_core_writes_them() {
-        let varint = |bytes: &[u8]| Reader::new(bytes).varint();
+        let varint = |bytes: &[u8]| Reader::new(bytes).core_varint();
         // The examples in Bitcoin Core's serialize.h.
         assert_eq!(varint(&[0x00]), Some(0));
         assert_eq!(varint(&[0x7f]), Some(127));

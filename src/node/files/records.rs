@@ -3,8 +3,8 @@
 use std::io;
 use std::ops::RangeInclusive;
 
-use super::numbers::Reader;
 use super::obfuscated::{self, ObfuscatedFile};
+use crate::chain::reader::Reader;
 
 /// Bytes before what a record holds.
 const FRAME_BYTES: u64 = 8;

@@ -16,7 +16,7 @@ use bitcoin::opcodes::all::{
 };
 use bitcoin::secp256k1::PublicKey;
 
-use super::numbers::Reader;
+use crate::chain::reader::Reader;
 use crate::chain::{Height, SpentList};
 
 /// Scripts with a number below this have a short form.
@@ -37,14 +37,14 @@ pub(super) fn decode(bytes: &[u8], spent: &mut SpentList) -> Option<()> {
 }
 
 fn output(reader: &mut Reader<'_>, spent: &mut SpentList) -> Option<()> {
-    let code = reader.varint()?;
+    let code = reader.core_varint()?;
     let height = Height(u32::try_from(code >> 1).ok()?);
     if height.0 > 0 {
         // Once the version of the transaction; nobody reads it any more.
-        reader.varint()?;
+        reader.core_varint()?;
     }
-    let amount = amount(reader.varint()?)?;
-    match reader.varint()? {
+    let amount = amount(reader.core_varint()?)?;
+    match reader.core_varint()? {
         0 => {
             let head = [OP_DUP.to_u8(), OP_HASH160.to_u8(), OP_PUSHBYTES_20.to_u8()];
             let tail = [OP_EQUALVERIFY.to_u8(), OP_CHECKSIG.to_u8()];
