@@ -13,7 +13,8 @@ use redb::{Database, Durability, Range, ReadOnlyTable, ReadableTable as _, Table
 
 use super::cache::CacheShare;
 use super::store::{Opened, Store};
-use super::{SegmentFile, SegmentId, Spec};
+use super::{Kind, SegmentFile, SegmentId, Shard, Spec};
+use crate::chain::{Height, TxNum};
 use crate::index::error::{Error, guarded, store};
 use crate::limits;
 
@@ -42,10 +43,20 @@ pub(super) struct BlobKey {
 
 impl BlobKey {
     /// After all others.
-    const END: Self = Self {
-        first: u64::MAX,
-        part: u32::MAX,
-    };
+    const END: Self = Self::behind(u64::MAX);
+
+    /// Of the blob that begins with this entry.
+    pub(super) const fn of(first: u64) -> Self {
+        Self { first, part: 0 }
+    }
+
+    /// After all blobs that begin with this entry.
+    pub(super) const fn behind(first: u64) -> Self {
+        Self {
+            first,
+            part: u32::MAX,
+        }
+    }
 
     fn to_bytes(self) -> [u8; KEY_BYTES] {
         let mut bytes = [0; KEY_BYTES];
@@ -99,16 +110,34 @@ impl<'a> BlobWriter<'a> {
             spec,
             id,
             database,
-            last: (
-                BlobKey {
-                    first: start,
-                    part: 0,
-                },
-                Vec::new(),
-            ),
+            last: (BlobKey::of(start), Vec::new()),
             waiting: Vec::new(),
             waiting_bytes: 0,
         })
+    }
+
+    /// Begins a segment of something that every transaction in these heights has; `first` is the number of the first.
+    pub(super) fn numbered(
+        store: &'a dyn Store,
+        kind: Kind,
+        heights: RangeInclusive<Height>,
+        first: TxNum,
+    ) -> Result<Self, Error> {
+        let shard = Shard::WHOLE;
+        let spec = Spec {
+            kind,
+            heights,
+            shard,
+        };
+        Self::create(store, spec, u64::from(first.0))
+    }
+
+    /// Takes what has gathered for the blob that begins with this entry, if anything has.
+    pub(super) fn push_gathered(&mut self, first: u64, blob: &mut Vec<u8>) -> Result<(), Error> {
+        if blob.is_empty() {
+            return Ok(());
+        }
+        self.push(BlobKey::of(first), std::mem::take(blob))
     }
 
     /// Adds a blob; keys ascend.
@@ -247,6 +276,24 @@ impl Segment {
                 Err(DAMAGED)
             }
         })
+    }
+
+    /// Reads what a segment made by [`BlobWriter::numbered`] has of ascending numbers, each blob once. `read` gets the
+    /// numbers that are left, and says how many of them its blob has.
+    pub(super) fn of_numbers(
+        &self,
+        numbers: &[TxNum],
+        mut read: impl FnMut(BlobKey, &[u8], &[TxNum]) -> Result<usize, Error>,
+    ) -> Result<(), Error> {
+        let mut rest = numbers;
+        while let Some(wanted) = rest.first() {
+            let key = BlobKey::of(u64::from(wanted.0));
+            rest = match self.at(key, |key, blob| read(key, blob, rest))? {
+                0 => return Err(DAMAGED),
+                taken => rest.get(taken..).unwrap_or_default(),
+            };
+        }
+        Ok(())
     }
 
     /// A walk over the blobs of a range of keys.

@@ -90,14 +90,7 @@ impl<'a> FingerprintSegmentBuilder<'a> {
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        if self.blob.is_empty() {
-            return Ok(());
-        }
-        let key = BlobKey {
-            first: self.first,
-            part: 0,
-        };
-        self.blobs.push(key, std::mem::take(&mut self.blob))
+        self.blobs.push_gathered(self.first, &mut self.blob)
     }
 }
 
@@ -108,11 +101,7 @@ pub(in crate::index) fn find(
     found: &mut Vec<TxNum>,
 ) -> Result<(), Error> {
     let wanted = kept(wanted);
-    let key = BlobKey {
-        first: wanted.0,
-        part: 0,
-    };
-    segment.at(key, |key, blob| {
+    segment.at(BlobKey::of(wanted.0), |key, blob| {
         let mut reader = Reader::new(blob);
         let mut fingerprint = key.first;
         while !reader.is_empty() {
@@ -149,15 +138,8 @@ impl<'a> FingerprintWalk<'a> {
         segment: &'a Segment,
         range: RangeInclusive<u64>,
     ) -> Result<Self, Error> {
-        let start = BlobKey {
-            first: *range.start(),
-            part: 0,
-        };
-        let start = segment.at(start, |key, _| Ok(key))?;
-        let end = BlobKey {
-            first: *range.end(),
-            part: u32::MAX,
-        };
+        let start = segment.at(BlobKey::of(*range.start()), |key, _| Ok(key))?;
+        let end = BlobKey::behind(*range.end());
         Ok(Self {
             walk: segment.walk(start..=end)?,
             range,

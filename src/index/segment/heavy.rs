@@ -11,17 +11,14 @@
 
 use std::ops::RangeInclusive;
 
-use bitcoin::Amount;
-
 use super::blobs::{BlobKey, DAMAGED};
-use super::packed::STEP;
-use crate::chain::{Height, TxNum};
+use super::packed::{self, STEP};
+use crate::chain::TxNum;
 use crate::index::ScriptPrefix;
 use crate::index::blocks::Blocks;
 use crate::index::codec::{self, Reader};
 use crate::index::error::Error;
-use crate::index::keys::OutPointTag;
-use crate::index::layer::{Funding, ScriptEntry, Spending, Wanted};
+use crate::index::layer::{ScriptEntry, Spending, Wanted};
 
 const FUNDINGS: u32 = 1;
 const SPENDINGS: u32 = 0x4000_0000;
@@ -64,9 +61,7 @@ pub(super) fn blobs(
         FUNDINGS,
         &mut entry.fundings.iter().map(|funding| {
             let mut rest = Vec::new();
-            codec::put_varint(&mut rest, u64::from(funding.vout));
-            codec::put_varint(&mut rest, codec::compress_amount(funding.amount.to_sat())?);
-            rest.extend_from_slice(&funding.tag.0.to_be_bytes());
+            packed::put_funding(&mut rest, funding)?;
             Some((funding.number, Some(rest)))
         }),
     )?;
@@ -74,9 +69,7 @@ pub(super) fn blobs(
         SPENDINGS,
         &mut spendings.into_iter().map(|spending| {
             let mut rest = Vec::new();
-            codec::put_varint(&mut rest, u64::from(spending.height.0));
-            codec::put_varint(&mut rest, u64::from(spending.vout));
-            rest.extend_from_slice(&spending.tag.0.to_be_bytes());
+            packed::put_spending(&mut rest, spending);
             Some((spending.spender, Some(rest)))
         }),
     )?;
@@ -161,20 +154,10 @@ fn read_item(
     if part >= TOUCHES {
         entry.touches.push(number);
     } else if part >= SPENDINGS {
-        entry.spendings.push(Spending {
-            spender: number,
-            height: Height(reader.varint_u32()?),
-            vout: reader.varint_u32()?,
-            tag: OutPointTag(u32::from_be_bytes(reader.array()?)),
-        });
+        entry.spendings.push(packed::read_spending(reader, number)?);
     } else {
-        entry.fundings.push(Funding {
-            height: blocks.position(number)?.height,
-            number,
-            vout: reader.varint_u32()?,
-            amount: Amount::from_sat(codec::expand_amount(reader.varint()?)?),
-            tag: OutPointTag(u32::from_be_bytes(reader.array()?)),
-        });
+        let funding = packed::read_funding(reader, number, blocks)?;
+        entry.fundings.push(funding);
     }
     Some(())
 }

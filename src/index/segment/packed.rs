@@ -105,15 +105,11 @@ pub(super) fn put_body(out: &mut Vec<u8>, entry: &ScriptEntry) -> Option<()> {
     };
     for funding in &entry.fundings {
         put_index(out, funding.number)?;
-        codec::put_varint(out, u64::from(funding.vout));
-        codec::put_varint(out, codec::compress_amount(funding.amount.to_sat())?);
-        out.extend_from_slice(&funding.tag.0.to_be_bytes());
+        put_funding(out, funding)?;
     }
     for spending in &entry.spendings {
         put_index(out, spending.spender)?;
-        codec::put_varint(out, u64::from(spending.height.0));
-        codec::put_varint(out, u64::from(spending.vout));
-        out.extend_from_slice(&spending.tag.0.to_be_bytes());
+        put_spending(out, spending);
     }
     Some(())
 }
@@ -143,23 +139,53 @@ pub(super) fn read_body(
     };
     for _ in 0..head.fundings {
         let number = read_number(reader)?;
-        entry.fundings.push(Funding {
-            height: blocks.position(number)?.height,
-            number,
-            vout: reader.varint_u32()?,
-            amount: Amount::from_sat(codec::expand_amount(reader.varint()?)?),
-            tag: OutPointTag(u32::from_be_bytes(reader.array()?)),
-        });
+        entry.fundings.push(read_funding(reader, number, blocks)?);
     }
     for _ in 0..head.spendings {
-        entry.spendings.push(Spending {
-            spender: read_number(reader)?,
-            height: Height(reader.varint_u32()?),
-            vout: reader.varint_u32()?,
-            tag: OutPointTag(u32::from_be_bytes(reader.array()?)),
-        });
+        let spender = read_number(reader)?;
+        entry.spendings.push(read_spending(reader, spender)?);
     }
     Some(())
+}
+
+/// Appends what a funding says beside its number; `None` for an amount that there cannot be.
+pub(super) fn put_funding(out: &mut Vec<u8>, funding: &Funding) -> Option<()> {
+    codec::put_varint(out, u64::from(funding.vout));
+    codec::put_varint(out, codec::compress_amount(funding.amount.to_sat())?);
+    out.extend_from_slice(&funding.tag.0.to_be_bytes());
+    Some(())
+}
+
+/// Reads what [`put_funding`] wrote.
+pub(super) fn read_funding(
+    reader: &mut Reader<'_>,
+    number: TxNum,
+    blocks: &Blocks,
+) -> Option<Funding> {
+    Some(Funding {
+        height: blocks.position(number)?.height,
+        number,
+        vout: reader.varint_u32()?,
+        amount: Amount::from_sat(codec::expand_amount(reader.varint()?)?),
+        tag: OutPointTag(u32::from_be_bytes(reader.array()?)),
+    })
+}
+
+/// Appends what a spending says beside its spender.
+pub(super) fn put_spending(out: &mut Vec<u8>, spending: &Spending) {
+    codec::put_varint(out, u64::from(spending.height.0));
+    codec::put_varint(out, u64::from(spending.vout));
+    out.extend_from_slice(&spending.tag.0.to_be_bytes());
+}
+
+/// Reads what [`put_spending`] wrote.
+pub(super) fn read_spending(reader: &mut Reader<'_>, spender: TxNum) -> Option<Spending> {
+    Some(Spending {
+        spender,
+        height: Height(reader.varint_u32()?),
+        vout: reader.varint_u32()?,
+        tag: OutPointTag(u32::from_be_bytes(reader.array()?)),
+    })
 }
 
 /// Passes over a body.

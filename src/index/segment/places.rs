@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 
 use super::blobs::{BlobKey, BlobWriter, DAMAGED, FRAME_BYTES, Segment};
 use super::store::Store;
-use super::{Kind, SegmentFile, Shard, Spec};
+use super::{Kind, SegmentFile};
 use crate::chain::{Height, TxNum};
 use crate::index::codec::{self, Reader};
 use crate::index::error::Error;
@@ -63,13 +63,8 @@ impl<'a> PlaceSegmentBuilder<'a> {
         heights: RangeInclusive<Height>,
         first: TxNum,
     ) -> Result<Self, Error> {
-        let spec = Spec {
-            kind: Kind::Places,
-            heights,
-            shard: Shard::WHOLE,
-        };
         Ok(Self {
-            blobs: BlobWriter::create(store, spec, u64::from(first.0))?,
+            blobs: BlobWriter::numbered(store, Kind::Places, heights, first)?,
             group: Vec::with_capacity(GROUP),
             packed: Vec::new(),
             ends: Vec::new(),
@@ -121,9 +116,9 @@ impl<'a> PlaceSegmentBuilder<'a> {
         let mut blob = count.to_be_bytes().to_vec();
         blob.extend(self.ends.drain(..).flat_map(u16::to_be_bytes));
         blob.append(&mut self.packed);
-        let (first, part) = (self.first, 0);
+        let key = BlobKey::of(self.first);
         self.first = self.next;
-        self.blobs.push(BlobKey { first, part }, blob)
+        self.blobs.push(key, blob)
     }
 }
 
@@ -156,23 +151,11 @@ pub(in crate::index) fn find(
     numbers: &[TxNum],
     found: &mut Vec<Place>,
 ) -> Result<(), Error> {
-    let mut rest = numbers;
-    while let Some(wanted) = rest.first() {
-        let key = BlobKey {
-            first: u64::from(wanted.0),
-            part: 0,
-        };
-        let taken = segment.at(key, |key, blob| {
-            let before = found.len();
-            unpack(key, blob, rest, found).ok_or(DAMAGED)?;
-            Ok(found.len() - before)
-        })?;
-        rest = match taken {
-            0 => return Err(DAMAGED),
-            taken => rest.get(taken..).unwrap_or_default(),
-        };
-    }
-    Ok(())
+    segment.of_numbers(numbers, |key, blob, rest| {
+        let before = found.len();
+        unpack(key, blob, rest, found).ok_or(DAMAGED)?;
+        Ok(found.len() - before)
+    })
 }
 
 /// Adds the places of those of the numbers, from the first on, that a blob has.

@@ -106,14 +106,7 @@ impl<'a> ScriptSegmentBuilder<'a> {
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        if self.blob.is_empty() {
-            return Ok(());
-        }
-        let key = BlobKey {
-            first: self.first,
-            part: 0,
-        };
-        self.blobs.push(key, std::mem::take(&mut self.blob))
+        self.blobs.push_gathered(self.first, &mut self.blob)
     }
 }
 
@@ -125,11 +118,7 @@ pub(in crate::index) fn find(
     blocks: &Blocks,
     entry: &mut ScriptEntry,
 ) -> Result<(), Error> {
-    let last = BlobKey {
-        first: prefix.0,
-        part: u32::MAX,
-    };
-    let is_heavy = segment.at(last, |key, blob| {
+    let is_heavy = segment.at(BlobKey::behind(prefix.0), |key, blob| {
         if key.part == 0 {
             packed::find(key, blob, prefix, blocks, entry)?;
             return Ok(false);
@@ -163,15 +152,8 @@ impl<'a> ScriptWalk<'a> {
         blocks: &'a Blocks,
     ) -> Result<Self, Error> {
         // The blob in which the range begins may begin before it.
-        let start = BlobKey {
-            first: *prefixes.start(),
-            part: 0,
-        };
-        let start = segment.at(start, |key, _| Ok(key))?;
-        let end = BlobKey {
-            first: *prefixes.end(),
-            part: u32::MAX,
-        };
+        let start = segment.at(BlobKey::of(*prefixes.start()), |key, _| Ok(key))?;
+        let end = BlobKey::behind(*prefixes.end());
         let mut walk = Self {
             walk: segment.walk(start..=end)?,
             blocks,

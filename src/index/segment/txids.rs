@@ -7,7 +7,7 @@ use bitcoin::hashes::Hash as _;
 
 use super::blobs::{BlobKey, BlobWriter, DAMAGED, FRAME_BYTES, Segment};
 use super::store::Store;
-use super::{Kind, SegmentFile, Shard, Spec};
+use super::{Kind, SegmentFile};
 use crate::chain::{Height, TxNum};
 use crate::index::error::Error;
 use crate::index::schema::TXID_BYTES;
@@ -28,13 +28,8 @@ impl<'a> TxidSegmentBuilder<'a> {
         heights: RangeInclusive<Height>,
         first: TxNum,
     ) -> Result<Self, Error> {
-        let spec = Spec {
-            kind: Kind::Txids,
-            heights,
-            shard: Shard::WHOLE,
-        };
         Ok(Self {
-            blobs: BlobWriter::create(store, spec, u64::from(first.0))?,
+            blobs: BlobWriter::numbered(store, Kind::Txids, heights, first)?,
             blob: Vec::new(),
             first: u64::from(first.0),
             entries: 0,
@@ -60,14 +55,10 @@ impl<'a> TxidSegmentBuilder<'a> {
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        if self.blob.is_empty() {
-            return Ok(());
-        }
-        let (first, part) = (self.first, 0);
+        let first = self.first;
         let count = u64::try_from(self.blob.len() / TXID_BYTES).map_err(|_overflow| DAMAGED)?;
         self.first += count;
-        self.blobs
-            .push(BlobKey { first, part }, std::mem::take(&mut self.blob))
+        self.blobs.push_gathered(first, &mut self.blob)
     }
 }
 
@@ -77,32 +68,16 @@ pub(in crate::index) fn find(
     numbers: &[TxNum],
     found: &mut Vec<Txid>,
 ) -> Result<(), Error> {
-    let mut rest = numbers;
-    while let Some(wanted) = rest.first() {
-        let key = BlobKey {
-            first: u64::from(wanted.0),
-            part: 0,
-        };
-        let taken = segment.at(key, |key, blob| {
-            let (txids, _) = blob.as_chunks::<TXID_BYTES>();
-            let mut taken = 0;
-            for number in rest {
-                let index = u64::from(number.0).checked_sub(key.first);
-                let index = index.and_then(|index| usize::try_from(index).ok());
-                let Some(txid) = index.and_then(|index| txids.get(index)) else {
-                    break;
-                };
-                found.push(Txid::from_byte_array(*txid));
-                taken += 1;
-            }
-            Ok(taken)
-        })?;
-        rest = match taken {
-            0 => return Err(DAMAGED),
-            taken => rest.get(taken..).unwrap_or_default(),
-        };
-    }
-    Ok(())
+    segment.of_numbers(numbers, |key, blob, rest| {
+        let (txids, _) = blob.as_chunks::<TXID_BYTES>();
+        let before = found.len();
+        found.extend(rest.iter().map_while(|number| {
+            let index = u64::from(number.0).checked_sub(key.first)?;
+            let txid = txids.get(usize::try_from(index).ok()?)?;
+            Some(Txid::from_byte_array(*txid))
+        }));
+        Ok(found.len() - before)
+    })
 }
 
 /// Visits all txids in their order, some at a time; `first` is the number of the first.
@@ -111,8 +86,7 @@ pub(in crate::index) fn each(
     first: TxNum,
     mut visit: impl FnMut(&[[u8; TXID_BYTES]]) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let key = |first| BlobKey { first, part: 0 };
-    let mut walk = segment.walk(key(u64::from(first.0))..=key(u64::MAX))?;
+    let mut walk = segment.walk(BlobKey::of(first.0.into())..=BlobKey::of(u64::MAX))?;
     while let Some(()) = walk.next(|_, blob| visit(blob.as_chunks().0))? {}
     Ok(())
 }
