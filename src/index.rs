@@ -57,7 +57,7 @@ pub use keys::Keys;
 pub use shape::Shape;
 pub use snapshot::Snapshot;
 
-use crate::chain::{ConnectedBlock, Height, Network, PackedBlock, RawBlock};
+use crate::chain::{Height, Network, RawBlock};
 use crate::limits;
 use background::Background;
 use blocks::Blocks;
@@ -271,17 +271,6 @@ impl Index {
         }
         let count = self.segments.keepable(count);
         count.checked_sub(1).map(Height)
-    }
-
-    /// As [`Index::update_raw`], for blocks that are decoded already.
-    pub fn update(
-        &mut self,
-        keep: Option<Height>,
-        connect: &[ConnectedBlock],
-    ) -> Result<Touched, Error> {
-        let packed: Vec<PackedBlock> = connect.iter().map(PackedBlock::from).collect();
-        let raw: Vec<RawBlock<'_>> = packed.iter().map(PackedBlock::raw).collect();
-        self.update_raw(keep, &raw)
     }
 
     /// Drops the blocks above `keep` (all of them for `None`) and appends `connect`, in one commit; then does what has

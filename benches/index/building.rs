@@ -139,7 +139,7 @@ fn merge(blocks: &[Made], dir: &Path) -> Result<f64> {
         scripts += built.totals().scripts;
         index.take_in(built)?;
     }
-    let (seconds, ()) = timed(|| Ok(index.merge_bulks()?))?;
+    let (seconds, ()) = timed(|| Ok(index.merge_all()?))?;
     Ok(count(usize::try_from(scripts)?) / 1e6 / seconds)
 }
 

@@ -153,11 +153,6 @@ impl Bulk {
         &self.blocks
     }
 
-    /// Height of the lowest of them.
-    pub fn from(&self) -> Height {
-        self.ground.from
-    }
-
     /// Takes it upon the caller to bring this block in; `None` when it is not wanted or taken already.
     pub fn claim(&self, hash: &BlockHash) -> Option<Height> {
         let start = start(hash);
@@ -190,13 +185,6 @@ impl Bulk {
             parts: now(&self.progress.parts),
             parts_total: u64::try_from(self.events.parts()).unwrap_or(u64::MAX),
         }
-    }
-
-    /// Bytes of working space in use.
-    pub fn spilled_bytes(&self) -> u64 {
-        self.events
-            .bytes()
-            .saturating_add(self.fingerprints.bytes())
     }
 
     /// Makes a thread ready to bring blocks in.

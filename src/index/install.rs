@@ -14,7 +14,7 @@ use super::schema::{HeaderRow, Tables};
 use super::segment::{Segment, SegmentFile};
 use super::segments::Segments;
 use super::upkeep::open_segment;
-use super::writer::{self, Manifest};
+use super::writer;
 use crate::chain::{ChainTip, Height, TxNum};
 
 impl Index {
@@ -26,7 +26,7 @@ impl Index {
     pub(super) fn install(
         &mut self,
         rows: &[HeaderRow],
-        made: Vec<SegmentFile>,
+        made: &[SegmentFile],
     ) -> Result<(), Error> {
         if self.failed {
             return Err(Error::Failed);
@@ -51,7 +51,7 @@ impl Index {
             height = height.checked_add(1).ok_or(Error::Discontinuous)?;
         }
         let mut open: Vec<Arc<Segment>> = self.segments.all().map(Arc::clone).collect();
-        for file in &made {
+        for file in made {
             open.push(open_segment(&*self.store, &self.budget, file.clone())?);
         }
         let segments = Segments::assemble(open, blocks.clone(), self.files.clone())
@@ -61,12 +61,8 @@ impl Index {
             return Err(Error::Discontinuous);
         }
         self.failed = true;
-        let manifest = Manifest {
-            added: made,
-            removed: Vec::new(),
-        };
         let tables = error::guarded("write the index", || {
-            writer::commit_installed(&self.database, Height(before), rows, tip, &manifest)?;
+            writer::commit_installed(&self.database, Height(before), rows, tip, made)?;
             Tables::open(&self.database)
         })?;
         self.segments = Arc::new(segments);
@@ -76,7 +72,7 @@ impl Index {
     }
 
     /// Makes all merges that are due, at full speed.
-    pub(super) fn merge_all(&mut self) -> Result<(), Error> {
+    pub fn merge_all(&mut self) -> Result<(), Error> {
         self.merging = None;
         while let Some(job) = merger::plan(&self.segments, &self.shape, self.snapshot.blocks()) {
             let made = merger::run(&job, &*self.store, Pace::full())?;

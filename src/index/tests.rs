@@ -20,8 +20,8 @@ use redb::Database;
 use redb::backends::InMemoryBackend;
 
 use super::segment::tests::Memory;
-use super::{Error, Index, Keys, Options, Shape, TransactionReader, open};
-use crate::chain::Network;
+use super::{Error, Index, Keys, Options, Shape, Touched, TransactionReader, open};
+use crate::chain::{ConnectedBlock, Height, Network, PackedBlock, RawBlock};
 
 static_assertions::assert_impl_all!(super::Snapshot: Send, Sync);
 static_assertions::assert_impl_all!(Index: Send, Sync);
@@ -47,6 +47,19 @@ fn in_memory_with(options: &Options) -> Index {
     open::initialise(&database, Network::Regtest, options).unwrap();
     let store = Arc::new(Memory::default());
     Index::from_database(database, store, None, Network::Regtest, options).unwrap()
+}
+
+impl Index {
+    /// As [`Index::update_raw`], for blocks that are decoded already.
+    pub(crate) fn update(
+        &mut self,
+        keep: Option<Height>,
+        connect: &[ConnectedBlock],
+    ) -> Result<Touched, Error> {
+        let packed: Vec<PackedBlock> = connect.iter().map(PackedBlock::from).collect();
+        let raw: Vec<RawBlock<'_>> = packed.iter().map(PackedBlock::raw).collect();
+        self.update_raw(keep, &raw)
+    }
 }
 
 /// Gives nothing.

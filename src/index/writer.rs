@@ -234,14 +234,7 @@ pub(super) fn commit_manifest(
 ) -> Result<(), Error> {
     let transaction = begin(database)?;
     {
-        let mut segments = transaction
-            .open_table(schema::SEGMENTS)
-            .map_err(store(WRITE))?;
-        for file in &manifest.added {
-            segments
-                .insert(file.id.0, &schema::encode_segment(file))
-                .map_err(store(WRITE))?;
-        }
+        let mut segments = add_segments(&transaction, &manifest.added)?;
         for id in &manifest.removed {
             segments.remove(id.0).map_err(store(WRITE))?;
         }
@@ -263,7 +256,7 @@ pub(super) fn commit_installed(
     from: Height,
     rows: &[HeaderRow],
     tip: Option<ChainTip>,
-    manifest: &Manifest,
+    added: &[SegmentFile],
 ) -> Result<(), Error> {
     let transaction = begin(database)?;
     {
@@ -275,14 +268,7 @@ pub(super) fn commit_installed(
                 .insert(height, &row.encode(Height(height)))
                 .map_err(store(WRITE))?;
         }
-        let mut segments = transaction
-            .open_table(schema::SEGMENTS)
-            .map_err(store(WRITE))?;
-        for file in &manifest.added {
-            segments
-                .insert(file.id.0, &schema::encode_segment(file))
-                .map_err(store(WRITE))?;
-        }
+        add_segments(&transaction, added)?;
         let mut meta = transaction.open_table(schema::META).map_err(store(WRITE))?;
         if let Some(tip) = tip {
             meta.insert(schema::META_TIP, schema::encode_tip(&tip).as_slice())
@@ -290,6 +276,21 @@ pub(super) fn commit_installed(
         }
     }
     transaction.commit().map_err(store(WRITE))
+}
+
+fn add_segments<'a>(
+    transaction: &'a WriteTransaction,
+    added: &[SegmentFile],
+) -> Result<Table<'a, u64, &'static [u8; schema::SEGMENT_ROW_BYTES]>, Error> {
+    let mut segments = transaction
+        .open_table(schema::SEGMENTS)
+        .map_err(store(WRITE))?;
+    for file in added {
+        segments
+            .insert(file.id.0, &schema::encode_segment(file))
+            .map_err(store(WRITE))?;
+    }
+    Ok(segments)
 }
 
 /// A transaction that is on the disk when it is committed, and that leaves a file which opens at once after a crash.

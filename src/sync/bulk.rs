@@ -156,7 +156,7 @@ impl BulkSync {
         };
         index.take_in(built).map_err(Error::Index)?;
         if index.bulk_from() > last {
-            index.merge_bulks().map_err(Error::Index)?;
+            index.merge_all().map_err(Error::Index)?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use bitcoin::{
     Amount, Block, BlockHash, CompactTarget, OutPoint, ScriptBuf, Sequence, Transaction, TxIn,
     TxMerkleNode, TxOut, Txid, Witness, consensus, transaction,
 };
-use claustrum::chain::{ConnectedBlock, Height, Network, ScriptHash, SpentOutput};
+use claustrum::chain::{ConnectedBlock, Height, Network, PackedBlock, ScriptHash, SpentOutput};
 use claustrum::index::{Index, Touched};
 use claustrum::mempool::Mempool;
 use claustrum::query::{
@@ -51,7 +51,8 @@ impl Fixture {
             block: genesis_block(bitcoin::Network::Regtest),
             spent: Vec::new(),
         };
-        index.update(None, &[genesis]).unwrap();
+        let genesis = PackedBlock::from(&genesis);
+        index.update_raw(None, &[genesis.raw()]).unwrap();
         let view = View {
             version: 1,
             snapshot: index.snapshot(),
@@ -107,8 +108,9 @@ impl Fixture {
         let block = solved(self.tip, made);
         self.tip = block.block_hash();
         let keep = Some(Height(self.height - 1));
-        let block = ConnectedBlock { block, spent };
-        let Touched::Scripts(scripts) = self.index.update(keep, &[block]).unwrap() else {
+        let block = PackedBlock::from(&ConnectedBlock { block, spent });
+        let touched = self.index.update_raw(keep, &[block.raw()]).unwrap();
+        let Touched::Scripts(scripts) = touched else {
             panic!("a block more touches few scripts");
         };
         self.publish(Readiness::Ready, Changes { scripts });

@@ -58,19 +58,14 @@ impl Index {
     pub fn take_in(&mut self, built: Built) -> Result<(), Error> {
         let from = built.heights.start().0;
         if self.snapshot.tip().is_some_and(|tip| tip.height.0 >= from) {
-            self.update(from.checked_sub(1).map(Height), &[])?;
+            self.update_raw(from.checked_sub(1).map(Height), &[])?;
         }
         let mut rows = Vec::new();
         built.each_header(|row| {
             rows.push(row);
             Ok(())
         })?;
-        self.install(&rows, built.segments.clone())?;
+        self.install(&rows, &built.segments)?;
         built.clear()
-    }
-
-    /// Makes one of what several bulks built.
-    pub fn merge_bulks(&mut self) -> Result<(), Error> {
-        self.merge_all()
     }
 }

@@ -65,12 +65,6 @@ impl Spill {
         self.parts.len()
     }
 
-    /// Bytes written.
-    pub(super) fn bytes(&self) -> u64 {
-        let lengths = self.parts.iter().map(lock);
-        lengths.map(|length| *length).sum()
-    }
-
     /// Buffers for one thread.
     pub(super) fn writer(&self) -> SpillWriter<'_> {
         SpillWriter {
