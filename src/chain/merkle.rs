@@ -13,13 +13,19 @@ pub struct MerkleBranch {
 
 impl MerkleBranch {
     /// The branch of the leaf at `index`; `None` when there is no such leaf.
-    pub fn of(mut level: Vec<[u8; 32]>, index: usize) -> Option<Self> {
+    pub fn of(leaves: Vec<[u8; 32]>, index: usize) -> Option<Self> {
+        Self::of_part(leaves, index, 0)
+    }
+
+    /// The same in the last part of a larger tree, which is cut into parts of 2^`depth` leaves: its root stands that
+    /// high, however few leaves it has.
+    pub fn of_part(mut level: Vec<[u8; 32]>, index: usize, depth: usize) -> Option<Self> {
         if index >= level.len() {
             return None;
         }
         let mut at = index;
         let mut siblings = Vec::new();
-        while level.len() > 1 {
+        while level.len() > 1 || siblings.len() < depth {
             let sibling = level.get(at ^ 1).or_else(|| level.last())?;
             siblings.push(*sibling);
             level = level.chunks(2).filter_map(parent).collect();

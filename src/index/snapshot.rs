@@ -19,6 +19,7 @@ use super::recent::Recent;
 use super::schema::{HEADER_ROW_BYTES, HeaderRow, Tables};
 use super::segments::Segments;
 use super::{ConfirmedEntry, ConfirmedUnspent, FundedOutput, ScriptPrefix, TransactionReader};
+use crate::chain::merkle::MerkleBranch;
 use crate::chain::{BlockPosition, ChainTip, Height, Network, ScriptHash, TxNum};
 
 const READ_HEADERS: &str = "read headers from the index";
@@ -107,6 +108,12 @@ impl Snapshot {
     /// Hash of the block at this height; `None` above the tip.
     pub fn block_hash(&self, height: Height) -> Result<Option<BlockHash>, Error> {
         Ok(self.blocks.get(height).map(|block| block.hash))
+    }
+
+    /// The branch of one block's hash in the Merkle tree over all of them up to `checkpoint`; `None` when either is
+    /// too high.
+    pub fn header_branch(&self, height: Height, checkpoint: Height) -> Option<MerkleBranch> {
+        self.blocks.branch(height, checkpoint)
     }
 
     /// The commitment of the chain up to this height; `None` above the tip.

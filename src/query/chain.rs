@@ -61,21 +61,10 @@ pub(super) fn headers(
 
 /// The branch of one header in the tree over all header hashes from 0 to `checkpoint`.
 fn header_proof(view: &View, height: Height, checkpoint: Height) -> Result<HeaderProof, Error> {
-    let tip = view.tip().ok_or(Error::HeightOutOfRange)?;
-    if height > checkpoint || checkpoint > tip.height {
-        return Err(Error::HeightOutOfRange);
-    }
-    let mut leaves = Vec::new();
-    for leaf in 0..=checkpoint.0 {
-        let hash = view
-            .snapshot
-            .block_hash(Height(leaf))
-            .map_err(Error::Index)?
-            .ok_or(Error::HeightOutOfRange)?;
-        leaves.push(hash.to_byte_array());
-    }
-    let index = usize::try_from(height.0).map_err(|_overflow| Error::HeightOutOfRange)?;
-    let branch = MerkleBranch::of(leaves, index).ok_or(Error::HeightOutOfRange)?;
+    let branch = view
+        .snapshot
+        .header_branch(height, checkpoint)
+        .ok_or(Error::HeightOutOfRange)?;
     Ok(HeaderProof {
         branch: branch.siblings,
         root: branch.root,
