@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash as _;
-use bitcoin::{BlockHash, Txid};
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, BlockHash, ScriptBuf, Transaction, TxIn, TxOut, Txid};
 use claustrum::broadcast::{Broadcaster as _, NotReady, Quota};
 use claustrum::chain::{ChainTip, EntryHeight, Height, HistoryEntry, Network, StatusHash};
 use claustrum::electrum::{
@@ -14,8 +16,8 @@ use claustrum::electrum::{
 };
 use claustrum::limits;
 use claustrum::query::{
-    Answer, CatchUp, FeeRate, HeaderProof, HistoryRow, MempoolFees, Query, Readiness, Speed,
-    UnspentRow,
+    Answer, BlockOfTransaction, CatchUp, FeeRate, HeaderProof, HistoryRow, MempoolFees, Query,
+    Readiness, Speed, UnspentRow, WholeTransaction,
 };
 use claustrum::redact::RawTransaction;
 use serde::{Deserialize, Deserializer};
@@ -308,6 +310,38 @@ impl Anything {
     }
 }
 
+impl Anything {
+    /// With scripts that begin in any way and end early.
+    fn whole_transaction(&self) -> Answer {
+        let script = ScriptBuf::from_bytes(self.view_version.to_le_bytes().repeat(self.count()));
+        let transaction = Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: vec![TxIn {
+                script_sig: script.clone(),
+                ..TxIn::default()
+            }],
+            output: vec![TxOut {
+                value: Amount::ONE_SAT,
+                script_pubkey: script,
+            }],
+        };
+        let block = self
+            .view_version
+            .is_multiple_of(3)
+            .then(|| BlockOfTransaction {
+                hash: BlockHash::all_zeros(),
+                confirmations: 1,
+                time: 2,
+            });
+        Answer::WholeTransaction(Box::new(WholeTransaction {
+            transaction,
+            block,
+            network: Network::Regtest,
+        }))
+    }
+}
+
 impl Source for Anything {
     fn view_version(&self) -> u64 {
         self.view_version
@@ -358,6 +392,7 @@ impl Source for Anything {
             Query::History(_) | Query::Unconfirmed(_) => self.history(),
             Query::Status(_) => self.status(),
             Query::Unspent(_) => self.unspent(),
+            Query::WholeTransaction(_) => self.whole_transaction(),
         })
     }
 

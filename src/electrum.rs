@@ -6,6 +6,7 @@
 //! banner.
 
 mod conversation;
+mod described;
 mod error;
 mod exchange;
 mod frame;

@@ -7,9 +7,9 @@ mod reader;
 use std::fmt;
 use std::sync::Arc;
 
-use bitcoin::{BlockHash, Txid};
+use bitcoin::{BlockHash, Transaction, Txid};
 
-use crate::chain::{ChainTip, EntryHeight, Height, ScriptHash, StatusHash};
+use crate::chain::{ChainTip, EntryHeight, Height, Network, ScriptHash, StatusHash};
 use crate::index::{self, ScriptPrefix, Snapshot};
 use crate::limits;
 use crate::mempool::Mempool;
@@ -186,6 +186,8 @@ pub enum Query {
     Unconfirmed(ScriptHash),
     /// Unspent outputs of a script.
     Unspent(ScriptHash),
+    /// A whole transaction, and the block it is in.
+    WholeTransaction(ClientTxid),
 }
 
 /// An answer, still free of the protocol's shapes. It tells what was asked, so it cannot be printed.
@@ -241,6 +243,8 @@ pub enum Answer {
     Transaction(Vec<u8>),
     /// Confirmed rows in chain order, then unconfirmed ones.
     Unspent(Vec<UnspentRow>),
+    /// In all its parts.
+    WholeTransaction(Box<WholeTransaction>),
 }
 
 /// A header's place in the Merkle tree over all header hashes up to a checkpoint.
@@ -249,6 +253,26 @@ pub struct HeaderProof {
     pub branch: Vec<[u8; 32]>,
     /// The root.
     pub root: [u8; 32],
+}
+
+/// A transaction in all its parts, and where it stands.
+pub struct WholeTransaction {
+    /// The transaction.
+    pub transaction: Transaction,
+    /// Its block; `None` while it is unconfirmed.
+    pub block: Option<BlockOfTransaction>,
+    /// Whose addresses its outputs are shown by.
+    pub network: Network,
+}
+
+/// The block of a transaction.
+pub struct BlockOfTransaction {
+    /// Its hash.
+    pub hash: BlockHash,
+    /// Blocks from it to the tip, itself included.
+    pub confirmations: u32,
+    /// What its header says, in seconds since 1970.
+    pub time: u32,
 }
 
 /// One transaction of a history.
@@ -346,6 +370,7 @@ pub fn answer(view: &View, node: &dyn NodeReader, query: &Query) -> Result<Answe
         Query::Transaction(txid) => chain::transaction(ready(view)?, node, txid),
         Query::Unconfirmed(script_hash) => Ok(history::unconfirmed(ready(view)?, script_hash)),
         Query::Unspent(script_hash) => history::unspent(ready(view)?, node, script_hash),
+        Query::WholeTransaction(txid) => chain::whole_transaction(ready(view)?, node, txid),
     }
 }
 
@@ -374,9 +399,10 @@ fn ready(view: &View) -> Result<&View, Error> {
 mod tests {
     use std::fmt::{Debug, Display};
 
-    use super::{Answer, HistoryRow, UnspentRow};
+    use super::{Answer, HistoryRow, UnspentRow, WholeTransaction};
 
     static_assertions::assert_not_impl_any!(Answer: Debug, Display, serde::Serialize);
     static_assertions::assert_not_impl_any!(HistoryRow: Debug, Display, serde::Serialize);
     static_assertions::assert_not_impl_any!(UnspentRow: Debug, Display, serde::Serialize);
+    static_assertions::assert_not_impl_any!(WholeTransaction: Debug, Display, serde::Serialize);
 }

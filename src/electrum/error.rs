@@ -28,8 +28,6 @@ pub enum WireError {
     UnsupportedVersion,
     /// More script hashes than a session may watch.
     SubscriptionLimit,
-    /// `blockchain.transaction.get` with `verbose`.
-    VerboseUnsupported,
     /// The index is being built.
     CatchingUp(CatchUp),
     /// The node has been silent for too long.
@@ -85,7 +83,6 @@ impl WireError {
             | Self::VersionAlreadySent
             | Self::UnsupportedVersion
             | Self::SubscriptionLimit
-            | Self::VerboseUnsupported
             | Self::CatchingUp(_)
             | Self::Stale
             | Self::HeightOutOfRange
@@ -97,9 +94,8 @@ impl WireError {
         }
     }
 
-    /// The text. Wallets look for some of these words: "Batch limit exceeded", "verbose transactions are
-    /// currently unsupported", "history too large", "response too large", "cannot estimate fee" and the first
-    /// line of a refused transaction.
+    /// The text. Wallets look for some of these words: "Batch limit exceeded", "history too large", "response too
+    /// large", "cannot estimate fee" and the first line of a refused transaction.
     pub fn message(self) -> Cow<'static, str> {
         let text = match self {
             Self::Parse => "parse error",
@@ -111,9 +107,6 @@ impl WireError {
             Self::VersionAlreadySent => "server.version was already sent",
             Self::UnsupportedVersion => "unsupported protocol version",
             Self::SubscriptionLimit => "subscription limit reached",
-            Self::VerboseUnsupported => {
-                "verbose transactions are currently unsupported by this server"
-            }
             Self::CatchingUp(catch_up) => {
                 return Cow::Owned(format!("{}; try again later", progress(catch_up)));
             }

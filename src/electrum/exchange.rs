@@ -80,9 +80,12 @@ impl Exchange {
     pub fn lane(&self) -> Lane {
         let lanes = self.slots.iter().map(|slot| match &slot.task {
             Task::Broadcast(_) => Lane::Broadcast,
-            Task::Ask(Query::EstimateFee { .. } | Query::MempoolFees | Query::Transaction(_)) => {
-                Lane::Node
-            }
+            Task::Ask(
+                Query::EstimateFee { .. }
+                | Query::MempoolFees
+                | Query::Transaction(_)
+                | Query::WholeTransaction(_),
+            ) => Lane::Node,
             Task::Answered(_) | Task::Ask(_) | Task::Watch(_) | Task::WatchTip => Lane::Index,
         });
         lanes.max().unwrap_or(Lane::Index)

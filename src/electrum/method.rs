@@ -126,7 +126,7 @@ fn question(request: &Request<'_>) -> Result<Query, WireError> {
             let [txid, verbose] = bind(params, ["tx_hash", "verbose"], Extra::Refused)?;
             let txid = client_txid(txid)?;
             match optional(verbose)? {
-                Some(true) => Err(WireError::VerboseUnsupported),
+                Some(true) => Ok(Query::WholeTransaction(txid)),
                 Some(false) | None => Ok(Query::Transaction(txid)),
             }
         }
@@ -302,6 +302,7 @@ mod tests {
             ("blockchain.block.headers", "[0,-1]"),
             ("blockchain.block.headers", "[0,1e999999]"),
             ("blockchain.transaction.get", r#"["zz"]"#),
+            ("blockchain.transaction.get", r#"["zz",true]"#),
             ("blockchain.transaction.get_merkle", "[]"),
             ("blockchain.transaction.broadcast", r#"["0"]"#),
             ("blockchain.transaction.broadcast", r#"["xy"]"#),
@@ -318,9 +319,6 @@ mod tests {
                 "{name} {params}"
             );
         }
-        let verbose = format!("[\"{SCRIPT}\",true]");
-        let refused = fault("blockchain.transaction.get", &verbose);
-        assert_eq!(refused, Some(WireError::VerboseUnsupported));
     }
 
     #[test]

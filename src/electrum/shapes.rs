@@ -7,10 +7,11 @@ use bitcoin::hex::DisplayHex as _;
 use serde::ser::{Error as _, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::described::Described;
 use super::version::ProtocolVersion;
 use crate::chain::Height;
 use crate::limits;
-use crate::query::{Answer, FeeRate, HeaderProof, HistoryRow, MempoolFees, UnspentRow};
+use crate::query::{Answer, HeaderProof, HistoryRow, MempoolFees, UnspentRow};
 
 /// An answer in the shape that a version of the protocol gives it.
 pub(super) struct Shaped<'a> {
@@ -30,7 +31,7 @@ impl Serialize for Shaped<'_> {
                 unconfirmed: *unconfirmed,
             }
             .serialize(json),
-            Answer::Fee(Some(rate)) => Coins(*rate).serialize(json),
+            Answer::Fee(Some(rate)) => Coins(rate.0).serialize(json),
             Answer::Fee(None) => json.serialize_i8(-1),
             Answer::FeeHistogram(bins) => bins.serialize(json),
             Answer::Header { header, proof } => match proof {
@@ -61,11 +62,12 @@ impl Serialize for Shaped<'_> {
             }
             .serialize(json),
             Answer::MempoolFees(fees) if since_1_6 => MempoolInfo::from(fees).serialize(json),
-            Answer::MempoolFees(fees) => Coins(fees.relay_minimum).serialize(json),
+            Answer::MempoolFees(fees) => Coins(fees.relay_minimum.0).serialize(json),
             Answer::Status(status) => status.map(|status| status.to_wire()).serialize(json),
             Answer::Tip { height, header } => Tip::of(*height, header).serialize(json),
             Answer::Transaction(bytes) => Hex(bytes).serialize(json),
             Answer::Unspent(rows) => json.collect_seq(rows.iter().map(Unspent::from)),
+            Answer::WholeTransaction(whole) => Described::from(whole.as_ref()).serialize(json),
         }
     }
 }
@@ -182,19 +184,19 @@ struct MempoolInfo {
 impl From<&MempoolFees> for MempoolInfo {
     fn from(fees: &MempoolFees) -> Self {
         Self {
-            mempoolminfee: Coins(fees.mempool_minimum),
-            minrelaytxfee: Coins(fees.relay_minimum),
-            incrementalrelayfee: Coins(fees.incremental),
+            mempoolminfee: Coins(fees.mempool_minimum.0),
+            minrelaytxfee: Coins(fees.relay_minimum.0),
+            incrementalrelayfee: Coins(fees.incremental.0),
         }
     }
 }
 
-/// A fee rate in whole coins per 1000 virtual bytes: all its decimals, which a float would not promise.
-struct Coins(FeeRate);
+/// Satoshi as whole coins: all their decimals, which a float would not promise.
+pub(super) struct Coins(pub(super) u64);
 
 impl Serialize for Coins {
     fn serialize<S: Serializer>(&self, json: S) -> Result<S::Ok, S::Error> {
-        let FeeRate(satoshi) = self.0;
+        let satoshi = self.0;
         let decimal = format!("{}.{:08}", satoshi / 100_000_000, satoshi % 100_000_000);
         RawValue::from_string(decimal)
             .map_err(S::Error::custom)?
@@ -235,6 +237,7 @@ impl<T: fmt::Display> Serialize for Shown<T> {
 mod tests {
     use super::*;
     use crate::chain::{EntryHeight, HistoryEntry, StatusHash};
+    use crate::query::FeeRate;
     use bitcoin::hashes::Hash as _;
 
     fn json(answer: &Answer, version: ProtocolVersion) -> String {

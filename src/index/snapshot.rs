@@ -77,6 +77,11 @@ impl Snapshot {
         }
     }
 
+    /// The network whose blocks are indexed.
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
     /// The last indexed block; `None` while the index is empty.
     pub fn tip(&self) -> Option<ChainTip> {
         let (height, block) = self.blocks.tip()?;

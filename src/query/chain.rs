@@ -1,8 +1,13 @@
 //! Headers, proofs and whole transactions.
 
+use bitcoin::block::Header;
+use bitcoin::consensus::encode;
 use bitcoin::hashes::Hash as _;
 
-use super::{Answer, CatchUp, Error, HeaderProof, NodeReader, NodeSilent, View};
+use super::{
+    Answer, BlockOfTransaction, CatchUp, Error, HeaderProof, NodeReader, NodeSilent, View,
+    WholeTransaction,
+};
 use crate::chain::Height;
 use crate::chain::merkle::MerkleBranch;
 use crate::limits;
@@ -96,9 +101,45 @@ pub(super) fn transaction(
     node: &dyn NodeReader,
     txid: &ClientTxid,
 ) -> Result<Answer, Error> {
+    bytes(view, node, txid).map(Answer::Transaction)
+}
+
+pub(super) fn whole_transaction(
+    view: &View,
+    node: &dyn NodeReader,
+    txid: &ClientTxid,
+) -> Result<Answer, Error> {
+    let bytes = bytes(view, node, txid)?;
+    let transaction = encode::deserialize(&bytes).map_err(|_undecodable| Error::Node)?;
+    let position = view
+        .snapshot
+        .position(txid.expose())
+        .map_err(Error::Index)?;
+    let block = position.map(|position| block_at(view, position.height));
+    Ok(Answer::WholeTransaction(Box::new(WholeTransaction {
+        transaction,
+        block: block.transpose()?,
+        network: view.snapshot.network(),
+    })))
+}
+
+fn block_at(view: &View, height: Height) -> Result<BlockOfTransaction, Error> {
+    let tip = view.tip().ok_or(Error::HeightOutOfRange)?;
+    let bytes = view.snapshot.header(height).map_err(Error::Index)?;
+    let header: Header = bytes
+        .and_then(|bytes| encode::deserialize(&bytes).ok())
+        .ok_or(Error::HeightOutOfRange)?;
+    Ok(BlockOfTransaction {
+        hash: header.block_hash(),
+        confirmations: tip.height.0.saturating_sub(height.0).saturating_add(1),
+        time: header.time,
+    })
+}
+
+fn bytes(view: &View, node: &dyn NodeReader, txid: &ClientTxid) -> Result<Vec<u8>, Error> {
     let own = view.snapshot.transaction(txid.expose());
     if let Some(bytes) = own.map_err(Error::Index)? {
-        return Ok(Answer::Transaction(bytes));
+        return Ok(bytes);
     }
     let position = view
         .snapshot
@@ -115,7 +156,5 @@ pub(super) fn transaction(
     let found = node
         .raw_transaction(txid.expose(), block.as_ref())
         .map_err(|NodeSilent| Error::Node)?;
-    found
-        .map(Answer::Transaction)
-        .ok_or(Error::UnknownTransaction)
+    found.ok_or(Error::UnknownTransaction)
 }

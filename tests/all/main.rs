@@ -16,4 +16,5 @@ mod oracle;
 mod peer;
 mod sessions;
 mod transcripts;
+mod verbose;
 mod watching;

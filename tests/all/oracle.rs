@@ -10,6 +10,8 @@ mod tampering;
 mod trial;
 mod wire;
 
+pub(crate) use wire::wait_for_tip;
+
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};

@@ -294,14 +294,13 @@ fn transaction_questions(asker: &mut Asker) {
         assert_eq!(place, (&json!(height), &json!(position)));
         assert_eq!(block["merkleroot"], root(txid, position, &proof["merkle"]));
     }
-    let (code, text) = asker.error(
+    let whole = asker.result(
         "blockchain.transaction.get",
         json!([transactions[0]["txid"], true]),
     );
-    assert_eq!(code, 1);
-    assert!(
-        text.starts_with("verbose transactions are currently unsupported"),
-        "{text}"
+    assert_eq!(
+        (&whole["hex"], &whole["blockhash"]),
+        (&transactions[0]["hex"], &json!(hash))
     );
 }
 

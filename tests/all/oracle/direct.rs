@@ -222,7 +222,8 @@ fn enter(script: &mut Script, answer: Answer) -> Result<()> {
         | Answer::Merkle { .. }
         | Answer::MempoolFees(_)
         | Answer::Tip { .. }
-        | Answer::Transaction(_) => bail!("an answer to another question"),
+        | Answer::Transaction(_)
+        | Answer::WholeTransaction(_) => bail!("an answer to another question"),
     }
     Ok(())
 }

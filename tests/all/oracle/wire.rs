@@ -40,7 +40,7 @@ pub(super) fn assert_equal(server: &Loopback, node: &Node, expected: &Scripts) -
 }
 
 /// Waits until the server has the node's tip and answers questions about scripts.
-pub(super) fn wait_for_tip(server: &Loopback, node: &Node) -> Result<()> {
+pub(crate) fn wait_for_tip(server: &Loopback, node: &Node) -> Result<()> {
     let best = node.rpc("getbestblockhash", json!([]))?;
     let header = node.rpc("getblockheader", json!([best, false]))?;
     let mut line = server.connect()?;
