@@ -1,9 +1,9 @@
 //! Many blocks at a time, in any order, straight into segments.
 //!
 //! The hashes and transaction counts of all blocks are known before the first is read, so every transaction has its
-//! number at once and threads can take blocks as they come. What a block does to scripts is scattered over files by the
-//! first bits of the prefix; then each of these partitions is sorted in memory, which lets the creation and the
-//! consumption of an output meet, and what is left goes into segments, written once and in order. Nothing is looked up.
+//! number at once and threads can take blocks as they come. What a block does to scripts is scattered over partitions
+//! by the first bits of the prefix; then each of them is sorted in memory, which lets the creation and the consumption of
+//! an output meet, and what is left goes into segments, written once and in order. Nothing is looked up.
 //!
 //! A bulk is whole or not at all: only [`Index::install`](super::Index::install) makes what it built count.
 
@@ -34,7 +34,7 @@ use numbers::Numbers;
 use records::{RecordFile, RecordWriter};
 use spill::{DAMAGED, Spill, SpillWriter};
 
-/// Files for fingerprints: one for each first byte.
+/// Parts of the fingerprints: one for each first byte.
 const FINGERPRINT_PARTS: usize = 256;
 /// Bytes of a fingerprint in its file, the first left out, and of the longest step of a number.
 const FINGERPRINT_BYTES_MAX: usize = 4 + 5;
@@ -139,8 +139,8 @@ impl Bulk {
             by_hash,
             claimed: blocks.iter().map(|_| AtomicBool::new(false)).collect(),
             blocks,
-            events: Spill::new(dir, "scripts", 1 << shape.partition_bits),
-            fingerprints: Spill::new(dir, "txids", FINGERPRINT_PARTS),
+            events: Spill::create(&dir.join("scripts"), 1 << shape.partition_bits)?,
+            fingerprints: Spill::create(&dir.join("txids"), FINGERPRINT_PARTS)?,
             shape,
             workers: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),

@@ -164,9 +164,11 @@ impl Bulk {
         let mut partition = Partition::default();
         let mut joiner = Joiner::default();
         let mut totals = Totals::default();
+        let mut chunks = Vec::new();
         for part in parts(shard, self.events.parts()) {
             self.go_on()?;
-            partition.load(&self.events.take(part)?, part, self.shape.partition_bits)?;
+            self.events.read(part, &mut chunks)?;
+            partition.load(&chunks, part, self.shape.partition_bits)?;
             for events in partition.scripts() {
                 let prefix = joiner.join(events, &self.numbers)?;
                 builder.push(prefix, &joiner.entry)?;
@@ -183,12 +185,13 @@ impl Bulk {
         shard: Shard,
     ) -> Result<SegmentFile, Error> {
         let mut builder = FingerprintSegmentBuilder::create(&*self.store, heights.clone(), shard)?;
-        let mut sorted = Vec::new();
+        let (mut chunks, mut sorted) = (Vec::new(), Vec::new());
         for part in parts(shard, self.fingerprints.parts()) {
             self.go_on()?;
             let first = u8::try_from(part).map_err(|_overflow| DAMAGED)?;
             sorted.clear();
-            spill::each_chunk(&self.fingerprints.take(part)?, |mut chunk| {
+            self.fingerprints.read(part, &mut chunks)?;
+            spill::each_chunk(&chunks, |mut chunk| {
                 let mut before = 0;
                 while !chunk.is_empty() {
                     let [a, b, c, d] = chunk.array()?;

@@ -1,13 +1,14 @@
-//! Files in which what belongs together is collected before it is sorted: one for each part of the key space.
+//! Files in which what belongs together is collected before it is sorted: one file for all parts of a key space.
 //!
-//! Several threads write, each from buffers of its own; a file is a row of chunks, each with its length before it. Files
-//! are opened for each chunk, because there may be more of them than a process may have open. Nothing here outlasts the
-//! sync: a new one begins with an empty directory.
+//! Several threads write, each from buffers of its own. A part is a row of regions of the file, and a region a row of
+//! chunks, each with its length before it: so a part is read in large pieces, and there is one file to make and to open
+//! however many parts there are. Nothing here outlasts the sync: a new one begins with an empty directory.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::index::codec::Reader;
@@ -20,6 +21,8 @@ pub(super) const DAMAGED: Error = Error::Damaged { attempt: READ };
 
 /// Bytes of the length before a chunk.
 const LENGTH_BYTES: usize = 4;
+/// Bytes of a region; those of the file that no chunk fills take no room on the disk.
+const REGION_BYTES: usize = 64 * limits::SPILL_CHUNK_BYTES;
 
 /// Makes a directory of this name, empty.
 pub(super) fn empty_directory(path: &Path) -> Result<(), Error> {
@@ -37,28 +40,35 @@ pub(super) fn remove_directory(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// A new file of ours, to append to and to read.
+/// A new file of ours, to write and to read.
 pub(super) fn create(path: &Path) -> Result<File, Error> {
     let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true).mode(0o600);
+    options.read(true).write(true).create_new(true).mode(0o600);
     options.open(path).map_err(error::io(WRITE))
 }
 
-/// The files.
+/// The file, and where its parts are.
 pub(super) struct Spill {
-    dir: PathBuf,
-    name: &'static str,
-    /// Bytes in each.
-    parts: Vec<Mutex<u64>>,
+    file: File,
+    /// Where the next region begins.
+    end: AtomicU64,
+    parts: Vec<Mutex<Vec<Region>>>,
+}
+
+/// A piece of the file in which the chunks of one part stand.
+struct Region {
+    begin: u64,
+    /// Bytes of its chunks.
+    length: usize,
 }
 
 impl Spill {
-    pub(super) fn new(dir: &Path, name: &'static str, parts: usize) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            name,
-            parts: (0..parts).map(|_| Mutex::new(0)).collect(),
-        }
+    pub(super) fn create(path: &Path, parts: usize) -> Result<Self, Error> {
+        Ok(Self {
+            file: create(path)?,
+            end: AtomicU64::new(0),
+            parts: (0..parts).map(|_| Mutex::default()).collect(),
+        })
     }
 
     pub(super) fn parts(&self) -> usize {
@@ -73,21 +83,18 @@ impl Spill {
         }
     }
 
-    /// What one file holds; it is removed.
-    pub(super) fn take(&self, part: usize) -> Result<Vec<u8>, Error> {
-        let path = self.path(part);
-        match fs::read(&path) {
-            Ok(bytes) => {
-                let expected = self.parts.get(part).map(|length| *lock(length));
-                if u64::try_from(bytes.len()).ok() != expected {
-                    return Err(DAMAGED);
-                }
-                fs::remove_file(&path).map_err(error::io(READ))?;
-                Ok(bytes)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error::io(READ)(error)),
+    /// Puts the chunks of a part into a buffer.
+    pub(super) fn read(&self, part: usize, chunks: &mut Vec<u8>) -> Result<(), Error> {
+        chunks.clear();
+        for region in lock(self.parts.get(part).ok_or(DAMAGED)?).iter() {
+            let from = chunks.len();
+            chunks.resize(from + region.length, 0);
+            let place = chunks.get_mut(from..).ok_or(DAMAGED)?;
+            self.file
+                .read_exact_at(place, region.begin)
+                .map_err(error::io(READ))?;
         }
+        Ok(())
     }
 
     fn append(&self, part: usize, chunk: &mut Chunk) -> Result<(), Error> {
@@ -98,20 +105,31 @@ impl Spill {
         if let Some(place) = chunk.bytes.first_chunk_mut() {
             *place = length.to_le_bytes();
         }
-        // Two halves of chunks must not meet.
-        let mut written = lock(self.parts.get(part).ok_or(DAMAGED)?);
-        create(&self.path(part))?
-            .write_all(&chunk.bytes)
+        let at = self.claim(part, chunk.bytes.len())?;
+        self.file
+            .write_all_at(&chunk.bytes, at)
             .map_err(error::io(WRITE))?;
-        let count = u64::try_from(chunk.bytes.len()).map_err(|_overflow| DAMAGED)?;
-        *written = written.saturating_add(count);
         chunk.bytes.clear();
         chunk.before = 0;
         Ok(())
     }
 
-    fn path(&self, part: usize) -> PathBuf {
-        self.dir.join(format!("{}-{part:04}", self.name))
+    /// Where so many further bytes of a part go.
+    fn claim(&self, part: usize, bytes: usize) -> Result<u64, Error> {
+        let mut regions = lock(self.parts.get(part).ok_or(DAMAGED)?);
+        let fits = |region: &&mut Region| region.length + bytes <= REGION_BYTES;
+        if let Some(region) = regions.last_mut().filter(fits) {
+            let at = region.begin + u64::try_from(region.length).map_err(|_overflow| DAMAGED)?;
+            region.length += bytes;
+            return Ok(at);
+        }
+        let step = u64::try_from(REGION_BYTES).map_err(|_overflow| DAMAGED)?;
+        let begin = self.end.fetch_add(step, Ordering::Relaxed);
+        regions.push(Region {
+            begin,
+            length: bytes,
+        });
+        Ok(begin)
     }
 }
 
@@ -121,7 +139,7 @@ pub(super) struct SpillWriter<'a> {
     chunks: Vec<Chunk>,
 }
 
-/// What goes to one file at a time.
+/// What goes to one part at a time.
 #[derive(Default)]
 pub(super) struct Chunk {
     pub(super) bytes: Vec<u8>,
@@ -130,7 +148,7 @@ pub(super) struct Chunk {
 }
 
 impl SpillWriter<'_> {
-    /// Appends what `put` writes, at most `bytes_max` long, to a file.
+    /// Appends what `put` writes, at most `bytes_max` long, to a part.
     pub(super) fn push(
         &mut self,
         part: usize,
@@ -157,7 +175,7 @@ impl SpillWriter<'_> {
     }
 }
 
-/// Reads every chunk of a file.
+/// Reads every chunk of a part.
 pub(super) fn each_chunk(
     bytes: &[u8],
     mut read: impl FnMut(Reader<'_>) -> Option<()>,
@@ -175,6 +193,6 @@ pub(super) fn each_chunk(
     Ok(())
 }
 
-fn lock(length: &Mutex<u64>) -> std::sync::MutexGuard<'_, u64> {
-    length.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(regions: &Mutex<Vec<Region>>) -> std::sync::MutexGuard<'_, Vec<Region>> {
+    regions.lock().unwrap_or_else(PoisonError::into_inner)
 }
