@@ -33,6 +33,7 @@ mod schema;
 mod segment;
 mod segments;
 mod shape;
+mod siphash;
 mod snapshot;
 mod upkeep;
 mod writer;

@@ -41,11 +41,7 @@ fn main() -> Result<()> {
         return tip::connect_some(words.get(at + 1).context("how many?")?.parse()?);
     }
     let is_said = |wanted: &str| words.iter().any(|word| word == wanted);
-    let size = if is_said("small") {
-        SMALL
-    } else {
-        ORDINARY
-    };
+    let size = if is_said("small") { SMALL } else { ORDINARY };
     let scratch = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
     std::fs::create_dir_all(&scratch)?;
     let scratch = tempfile::tempdir_in(scratch)?;

@@ -28,7 +28,7 @@ impl MerkleBranch {
         while level.len() > 1 || siblings.len() < depth {
             let sibling = level.get(at ^ 1).or_else(|| level.last())?;
             siblings.push(*sibling);
-            level = level.chunks(2).filter_map(parent).collect();
+            level = sha256::parents(&level);
             at /= 2;
         }
         Some(Self {
@@ -36,11 +36,6 @@ impl MerkleBranch {
             root: *level.first()?,
         })
     }
-}
-
-/// The hash above one or two neighbours.
-fn parent(pair: &[[u8; 32]]) -> Option<[u8; 32]> {
-    Some(sha256::of_pair(pair.first()?, pair.last()?))
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use bitcoin::Amount;
 use sha2::{Digest as _, Sha256};
 
 const ROW_BYTES: usize = 81;
+/// So many rows are given to the hash function at a time, which is whole blocks of it.
+const ROWS_AT_ONCE: usize = 64;
 
 /// The rows of one block; see [`super::Commitment`].
 #[derive(Default)]
@@ -17,6 +19,8 @@ pub(super) struct CanonicalRows {
     rows: Vec<[u8; ROW_BYTES]>,
     /// First bytes and place of each row: to sort these moves less.
     order: Vec<(u64, u32)>,
+    /// Some rows in their order.
+    gathered: Vec<[u8; ROW_BYTES]>,
 }
 
 /// A touch as the commitment sees it.
@@ -36,43 +40,45 @@ impl CanonicalRows {
     }
 
     pub(super) fn push(&mut self, touch: &CanonicalTouch<'_>) {
-        let mut row = [0; ROW_BYTES];
-        let fields: [&[u8]; 6] = [
-            touch.script_hash,
-            &touch.transaction.to_be_bytes(),
-            &[u8::from(touch.is_spending)],
-            touch.txid,
-            &touch.vout.to_be_bytes(),
-            &touch.amount.to_sat().to_be_bytes(),
-        ];
-        let mut rest = row.as_mut_slice();
-        for field in fields {
-            if let Some((place, after)) =
-                std::mem::take(&mut rest).split_at_mut_checked(field.len())
-            {
-                place.copy_from_slice(field);
-                rest = after;
-            }
-        }
-        let [a, b, c, d, e, f, g, h, ..] = *touch.script_hash;
         let place = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
-        self.order
-            .push((u64::from_be_bytes([a, b, c, d, e, f, g, h]), place));
+        let [a, b, c, d, e, f, g, h, ..] = *touch.script_hash;
+        let start = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        self.order.push((start, place));
+        let mut row = [0; ROW_BYTES];
+        let rest = put(&mut row, touch.script_hash);
+        let rest = put(rest, &touch.transaction.to_be_bytes());
+        let rest = put(rest, &[u8::from(touch.is_spending)]);
+        let rest = put(rest, touch.txid);
+        let rest = put(rest, &touch.vout.to_be_bytes());
+        put(rest, &touch.amount.to_sat().to_be_bytes());
         self.rows.push(row);
     }
 
     /// SHA-256 over all rows in their order.
     pub(super) fn hash(&mut self) -> [u8; 32] {
-        let rows = &self.rows;
-        let row = |place: u32| rows.get(usize::try_from(place).ok()?);
-        self.order
-            .sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| row(a.1).cmp(&row(b.1))));
+        self.order.sort_unstable_by_key(|(start, _)| *start);
+        let row = |place: &u32| self.rows.get(usize::try_from(*place).ok()?);
+        for equal in self.order.chunk_by_mut(|a, b| a.0 == b.0) {
+            equal.sort_unstable_by_key(|(_, place)| row(place));
+        }
         let mut hasher = Sha256::new();
-        for (_, place) in &self.order {
-            if let Some(row) = row(*place) {
-                hasher.update(row);
-            }
+        for places in self.order.chunks(ROWS_AT_ONCE) {
+            self.gathered.clear();
+            self.gathered
+                .extend(places.iter().filter_map(|(_, place)| row(place)));
+            hasher.update(self.gathered.as_flattened());
         }
         hasher.finalize().into()
+    }
+}
+
+/// Writes a field, and gives what is behind it.
+fn put<'a, const BYTES: usize>(row: &'a mut [u8], field: &[u8; BYTES]) -> &'a mut [u8] {
+    match row.split_first_chunk_mut() {
+        Some((place, rest)) => {
+            *place = *field;
+            rest
+        }
+        None => &mut [],
     }
 }

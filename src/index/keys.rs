@@ -2,9 +2,9 @@
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::{OutPoint, Txid};
-use siphasher::sip::SipHasher24;
 
 use super::ScriptPrefix;
+use super::siphash::{Message, siphash};
 use crate::chain::ScriptHash;
 
 /// The three SipHash keys of an installation; drawn when the index is created.
@@ -77,22 +77,44 @@ impl KeyedHash {
     }
 
     pub(super) fn prefix(&self, script_hash: &ScriptHash) -> ScriptPrefix {
-        ScriptPrefix(SipHasher24::new_with_key(&self.keys.script).hash(script_hash.as_bytes()))
+        let message = Message::of_hash(script_hash.as_bytes());
+        let [prefix] = siphash([&self.keys.script], [message]);
+        ScriptPrefix(prefix)
     }
 
     pub(super) fn fingerprint(&self, txid: &Txid) -> TxFingerprint {
-        TxFingerprint(SipHasher24::new_with_key(&self.keys.txid).hash(txid.as_byte_array()))
+        let message = Message::of_hash(txid.as_byte_array());
+        let [fingerprint] = siphash([&self.keys.txid], [message]);
+        TxFingerprint(fingerprint)
     }
 
+    #[cfg(test)]
     pub(super) fn tag(&self, outpoint: &OutPoint) -> OutPointTag {
-        let mut bytes = [0; 36];
-        let (txid, vout) = bytes.split_at_mut(32);
-        txid.copy_from_slice(outpoint.txid.as_byte_array());
-        vout.copy_from_slice(&outpoint.vout.to_le_bytes());
-        let hash = SipHasher24::new_with_key(&self.keys.outpoint).hash(&bytes);
+        let [hash] = siphash([&self.keys.outpoint], [message(outpoint)]);
+        self.low(hash)
+    }
+
+    /// What a script does to an output, both at once because a block does it thousands of times.
+    pub(super) fn prefix_and_tag(
+        &self,
+        script_hash: &[u8; 32],
+        outpoint: &OutPoint,
+    ) -> (ScriptPrefix, OutPointTag) {
+        let keys = [&self.keys.script, &self.keys.outpoint];
+        let messages = [Message::of_hash(script_hash), message(outpoint)];
+        let [prefix, hash] = siphash(keys, messages);
+        (ScriptPrefix(prefix), self.low(hash))
+    }
+
+    /// The end of the hash of an outpoint.
+    fn low(&self, hash: u64) -> OutPointTag {
         let [_, _, _, _, low @ ..] = hash.to_be_bytes();
         OutPointTag(u32::from_be_bytes(low) & self.tag_mask)
     }
+}
+
+fn message(outpoint: &OutPoint) -> Message<'_> {
+    Message::of_hash_and_number(outpoint.txid.as_byte_array(), outpoint.vout)
 }
 
 #[cfg(test)]
@@ -109,6 +131,12 @@ mod tests {
             KeyedHash::new(keys, 4).tag(&outpoint).0,
             whole.0 & 15,
             "a shorter tag is the end of the long one"
+        );
+        let keyed = KeyedHash::new(keys, 32);
+        let script_hash = ScriptHash::from_bytes([9; 32]);
+        assert!(
+            keyed.prefix_and_tag(script_hash.as_bytes(), &outpoint)
+                == (keyed.prefix(&script_hash), whole)
         );
     }
 }

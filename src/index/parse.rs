@@ -1,5 +1,5 @@
 //! A block taken apart: its txids, and what it does to scripts. One pass over the bytes, nothing allocated once the
-//! buffers have grown.
+//! buffers have grown. What is to be hashed is gathered, because many hashes together take half the time.
 
 use std::ops::ControlFlow;
 
@@ -11,7 +11,11 @@ use super::canonical::{CanonicalRows, CanonicalTouch};
 use super::error::BlockFault;
 use super::event::{Event, EventKind};
 use super::keys::KeyedHash;
-use crate::chain::{Height, RawBlock, ScriptHash, SpentRef, TxNum, sha256};
+use crate::chain::sha256::{self, Messages};
+use crate::chain::{Height, RawBlock, SpentRef, TxNum};
+
+/// Bytes that wait to be hashed together: as many as stay in the nearest cache.
+const WAITING_BYTES_MAX: usize = 16 * 1024;
 
 /// What was found in a block; memory for use again and again.
 #[derive(Default)]
@@ -22,16 +26,29 @@ pub(super) struct Parsed {
     pub(super) lengths: Vec<u32>,
     pub(super) events: Vec<Event>,
     rows: CanonicalRows,
-    /// Outputs of the transaction under way, whose txid is known only at its end.
-    outputs: Vec<Output>,
-    /// For the Merkle root.
-    tree: Vec<[u8; 32]>,
+    waiting: Waiting,
 }
 
-struct Output {
+/// Transactions and touches whose hashes are not yet known.
+#[derive(Default)]
+struct Waiting {
+    /// What the txids are hashes of.
+    transactions: Messages,
+    touches: Vec<Touch>,
+    /// One for each touch.
+    scripts: Messages,
+    script_hashes: Vec<[u8; 32]>,
+}
+
+/// What a transaction does to an output, whose script waits to be hashed.
+struct Touch {
+    /// Index in the block.
+    transaction: u32,
+    /// The output's; of one that is created it is that of its transaction, which waits to be hashed.
+    txid: Option<[u8; 32]>,
     vout: u32,
     amount: Amount,
-    script_hash: [u8; 32],
+    kind: EventKind,
 }
 
 /// Where a block stands.
@@ -54,6 +71,7 @@ impl Parsed {
         self.lengths.clear();
         self.events.clear();
         self.rows.clear();
+        self.waiting.clear();
         let mut spent = block.spent.iter();
         let mut visit = BlockVisit {
             parsed: self,
@@ -71,8 +89,8 @@ impl Parsed {
         if !is_whole {
             return Err(BlockFault::Undecodable);
         }
-        self.tree.clone_from(&self.txids);
-        let root = sha256::merkle_root(&mut self.tree);
+        self.hash(standing, keyed).ok_or(BlockFault::TooLarge)?;
+        let root = sha256::merkle_root(&self.txids);
         if root.as_ref().map(<[u8; 32]>::as_slice) != block.bytes.get(36..68) {
             return Err(BlockFault::MerkleRoot);
         }
@@ -83,9 +101,54 @@ impl Parsed {
         Ok(())
     }
 
+    /// Hashes what waits for it.
+    fn hash(&mut self, standing: Standing, keyed: &KeyedHash) -> Option<()> {
+        let waiting = &mut self.waiting;
+        waiting.transactions.hash_twice(&mut self.txids);
+        waiting.script_hashes.clear();
+        waiting.scripts.hash(&mut waiting.script_hashes);
+        for (touch, script_hash) in waiting.touches.drain(..).zip(&waiting.script_hashes) {
+            let txid = match touch.txid {
+                Some(txid) => txid,
+                None => *self.txids.get(usize::try_from(touch.transaction).ok()?)?,
+            };
+            self.rows.push(&CanonicalTouch {
+                script_hash,
+                transaction: touch.transaction,
+                is_spending: matches!(touch.kind, EventKind::Spending(_)),
+                txid: &txid,
+                vout: touch.vout,
+                amount: touch.amount,
+            });
+            let outpoint = OutPoint::new(Txid::from_byte_array(txid), touch.vout);
+            let (prefix, tag) = keyed.prefix_and_tag(script_hash, &outpoint);
+            let number = TxNum(standing.first.0.checked_add(touch.transaction)?);
+            let event = Event::new(prefix, number, touch.vout, tag, touch.kind)?;
+            self.events.push(event);
+        }
+        Some(())
+    }
+
     /// SHA-256 over the canonical touches, for the commitment.
     pub(super) fn touches_hash(&mut self) -> [u8; 32] {
         self.rows.hash()
+    }
+}
+
+impl Waiting {
+    fn clear(&mut self) {
+        self.transactions.clear();
+        self.touches.clear();
+        self.scripts.clear();
+    }
+
+    fn push(&mut self, touch: Touch, script: &[u8]) {
+        self.touches.push(touch);
+        self.scripts.push([script, &[], &[]]);
+    }
+
+    fn bytes(&self) -> usize {
+        self.transactions.bytes() + self.scripts.bytes()
     }
 }
 
@@ -100,37 +163,13 @@ struct BlockVisit<'a, S> {
 
 impl<'a, S: Iterator<Item = SpentRef<'a>>> BlockVisit<'_, S> {
     /// Index of the transaction under way.
-    fn index(&self) -> Option<u32> {
-        u32::try_from(self.parsed.txids.len()).ok()
+    fn index(&self) -> Result<u32, BlockFault> {
+        u32::try_from(self.parsed.lengths.len()).map_err(|_overflow| BlockFault::TooLarge)
     }
 
     /// The genesis coinbase cannot be spent and does not count.
     fn is_genesis(&self) -> bool {
         self.standing.height == Height(0)
-    }
-
-    fn touch(
-        &mut self,
-        script_hash: &[u8; 32],
-        outpoint: &OutPoint,
-        amount: Amount,
-        kind: EventKind,
-    ) -> Option<()> {
-        let index = self.index()?;
-        self.parsed.rows.push(&CanonicalTouch {
-            script_hash,
-            transaction: index,
-            is_spending: matches!(kind, EventKind::Spending(_)),
-            txid: outpoint.txid.as_byte_array(),
-            vout: outpoint.vout,
-            amount,
-        });
-        let prefix = self.keyed.prefix(&ScriptHash::from_bytes(*script_hash));
-        let number = TxNum(self.standing.first.0.checked_add(index)?);
-        let tag = self.keyed.tag(outpoint);
-        let event = Event::new(prefix, number, outpoint.vout, tag, kind)?;
-        self.parsed.events.push(event);
-        Some(())
     }
 
     fn spend(&mut self, input: &bsl::TxIn<'_>) -> Result<(), BlockFault> {
@@ -146,26 +185,46 @@ impl<'a, S: Iterator<Item = SpentRef<'a>>> BlockVisit<'_, S> {
             .txid()
             .try_into()
             .map_err(|_length| BlockFault::Undecodable)?;
-        let outpoint = OutPoint::new(Txid::from_byte_array(txid), previous.vout());
-        let script_hash = sha256::of_script(spent.script.as_bytes());
-        let kind = EventKind::Spending(spent.height);
-        self.touch(&script_hash, &outpoint, spent.amount, kind)
-            .ok_or(BlockFault::TooLarge)
+        let touch = Touch {
+            transaction: self.index()?,
+            txid: Some(txid),
+            vout: previous.vout(),
+            amount: spent.amount,
+            kind: EventKind::Spending(spent.height),
+        };
+        self.parsed.waiting.push(touch, spent.script.as_bytes());
+        Ok(())
     }
 
-    fn close_transaction(&mut self, transaction: &bsl::Transaction<'_>) -> Option<()> {
-        let txid: [u8; 32] = transaction.txid_sha2().into();
-        for at in 0..self.parsed.outputs.len() {
-            let output = self.parsed.outputs.get(at)?;
-            let outpoint = OutPoint::new(Txid::from_byte_array(txid), output.vout);
-            let (script_hash, amount) = (output.script_hash, output.amount);
-            self.touch(&script_hash, &outpoint, amount, EventKind::Funding(amount))?;
+    fn fund(&mut self, vout: usize, output: &bsl::TxOut<'_>) -> Result<(), BlockFault> {
+        let script = output.script_pubkey();
+        if self.is_genesis() || !is_indexed(Script::from_bytes(script)) {
+            return Ok(());
         }
-        self.parsed.outputs.clear();
-        self.parsed.txids.push(txid);
-        let length = u32::try_from(transaction.as_ref().len()).ok()?;
+        let amount = Amount::from_sat(output.value());
+        let touch = Touch {
+            transaction: self.index()?,
+            txid: None,
+            vout: u32::try_from(vout).map_err(|_overflow| BlockFault::TooLarge)?,
+            amount,
+            kind: EventKind::Funding(amount),
+        };
+        self.parsed.waiting.push(touch, script);
+        Ok(())
+    }
+
+    fn close_transaction(&mut self, transaction: &bsl::Transaction<'_>) -> Result<(), BlockFault> {
+        let length = u32::try_from(transaction.as_ref().len());
+        let length = length.map_err(|_overflow| BlockFault::TooLarge)?;
         self.parsed.lengths.push(length);
-        Some(())
+        let waiting = &mut self.parsed.waiting;
+        let (version, body, lock_time) = transaction.txid_preimage();
+        waiting.transactions.push([version, body, lock_time]);
+        if waiting.bytes() > WAITING_BYTES_MAX {
+            let hashed = self.parsed.hash(self.standing, self.keyed);
+            hashed.ok_or(BlockFault::TooLarge)?;
+        }
+        Ok(())
     }
 
     fn go_on(&mut self, outcome: Result<(), BlockFault>) -> ControlFlow<()> {
@@ -180,12 +239,8 @@ impl<'a, S: Iterator<Item = SpentRef<'a>>> BlockVisit<'_, S> {
 }
 
 impl<'a, S: Iterator<Item = SpentRef<'a>>> Visitor for BlockVisit<'_, S> {
-    fn visit_block_begin(&mut self, _transactions: usize) {
-        self.parsed.outputs.clear();
-    }
-
     fn visit_tx_ins(&mut self, inputs: usize) {
-        let Some(before) = self.parsed.txids.len().checked_sub(1) else {
+        let Some(before) = self.parsed.lengths.len().checked_sub(1) else {
             return;
         };
         if self.counts.get(before) != Some(&inputs) {
@@ -198,7 +253,7 @@ impl<'a, S: Iterator<Item = SpentRef<'a>>> Visitor for BlockVisit<'_, S> {
             return ControlFlow::Break(());
         }
         // The coinbase spends nothing.
-        if self.parsed.txids.is_empty() {
+        if self.parsed.lengths.is_empty() {
             return ControlFlow::Continue(());
         }
         let outcome = self.spend(input);
@@ -206,24 +261,13 @@ impl<'a, S: Iterator<Item = SpentRef<'a>>> Visitor for BlockVisit<'_, S> {
     }
 
     fn visit_tx_out(&mut self, vout: usize, output: &bsl::TxOut<'_>) -> ControlFlow<()> {
-        let script = output.script_pubkey();
-        if self.is_genesis() || !is_indexed(Script::from_bytes(script)) {
-            return ControlFlow::Continue(());
-        }
-        let Ok(vout) = u32::try_from(vout) else {
-            return self.go_on(Err(BlockFault::TooLarge));
-        };
-        self.parsed.outputs.push(Output {
-            vout,
-            amount: Amount::from_sat(output.value()),
-            script_hash: sha256::of_script(script),
-        });
-        ControlFlow::Continue(())
+        let outcome = self.fund(vout, output);
+        self.go_on(outcome)
     }
 
     fn visit_transaction(&mut self, transaction: &bsl::Transaction<'_>) -> ControlFlow<()> {
         let outcome = self.close_transaction(transaction);
-        self.go_on(outcome.ok_or(BlockFault::TooLarge))
+        self.go_on(outcome)
     }
 }
 
