@@ -81,7 +81,17 @@ pub(crate) fn measure(
         totals.spendings_kept == 0 && totals.fundings_kept == unspent,
         "the join left {totals:?}"
     );
-    drop(runs);
+    Ok(())
+}
+
+/// The merge of what several bulks built.
+pub(crate) fn merges(
+    figures: &mut Figures,
+    chain: &Chain,
+    scratch: &Path,
+    last: u32,
+) -> Result<()> {
+    let blocks = &chain.blocks[..=usize::try_from(last)?];
     let mut rates = Vec::new();
     for round in 0..ROUNDS {
         say(&format!("merge {} of {ROUNDS}", round + 1));

@@ -52,6 +52,7 @@ fn main() -> Result<()> {
     let mut figures = Figures::begin()?;
     building::measure(&mut figures, &chain, scratch.path(), size.bulk.0)?;
     if !is_said("bulk") {
+        building::merges(&mut figures, &chain, scratch.path(), size.bulk.0)?;
         tip::measure(&mut figures, &chain, scratch.path(), size.bulk.0)?;
         questions::measure(&mut figures, &chain, scratch.path(), &files)?;
     }

@@ -244,7 +244,7 @@ impl BulkWorker<'_> {
             let part = event.prefix.0 >> (u64::BITS - self.bulk.shape.partition_bits);
             let part = usize::try_from(part).map_err(|_overflow| DAMAGED)?;
             self.events.push(part, EVENT_BYTES_MAX, |chunk| {
-                event.put(&mut chunk.bytes, &mut chunk.before)
+                event.put(&mut chunk.bytes, &mut chunk.before);
             })?;
         }
         let first = self.bulk.numbers.of(height).ok_or(DAMAGED)?;
@@ -255,7 +255,6 @@ impl BulkWorker<'_> {
                 .push(part.into(), FINGERPRINT_BYTES_MAX, |chunk| {
                     chunk.bytes.extend_from_slice(&[a, b, c, d]);
                     event::put_step(&mut chunk.bytes, number, &mut chunk.before);
-                    Some(())
                 })?;
         }
         self.record(height, place, block)?;

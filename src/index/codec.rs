@@ -28,14 +28,37 @@ pub(super) fn checksum(table: Table, row: u64, bytes: &[u8]) -> [u8; CHECKSUM_BY
 }
 
 /// Appends a number, seven bits to a byte, the lowest first; all but the last byte have the high bit set.
+///
+/// Numbers come in all lengths, and a branch for each byte would be guessed wrong half the time.
 pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
+    while value >> 56 != 0 {
         let [low, ..] = value.to_le_bytes();
         out.push(low | 0x80);
         value >>= 7;
     }
-    let [low, ..] = value.to_le_bytes();
-    out.push(low);
+    let bits = u64::BITS - (value | 1).leading_zeros();
+    let bytes = bits.div_ceil(7);
+    let continued = HIGH_BITS & !(u64::MAX << (8 * (bytes - 1)));
+    let spare = usize::try_from(8 - bytes).unwrap_or_default();
+    out.extend_from_slice(&(spread(value) | continued).to_le_bytes());
+    out.truncate(out.len() - spare);
+}
+
+/// The high bit of every byte.
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// Seven bits to a byte instead of eight, of 56 bits.
+fn spread(value: u64) -> u64 {
+    let value = value & 0x0fff_ffff | (value & 0x00ff_ffff_f000_0000) << 4;
+    let value = value & 0x0000_3fff_0000_3fff | (value & 0x0fff_c000_0fff_c000) << 2;
+    value & 0x007f_007f_007f_007f | (value & 0x3f80_3f80_3f80_3f80) << 1
+}
+
+/// The reverse of [`spread`]; the high bits do not count.
+fn gathered(value: u64) -> u64 {
+    let value = value & 0x007f_007f_007f_007f | (value & 0x7f00_7f00_7f00_7f00) >> 1;
+    let value = value & 0x0000_3fff_0000_3fff | (value & 0x3fff_0000_3fff_0000) >> 2;
+    value & 0x0fff_ffff | (value & 0x0fff_ffff_0000_0000) >> 4
 }
 
 /// Shortens an amount in satoshi that ends in decimal zeros, as most do; `None` for more than there can be.
@@ -78,20 +101,44 @@ pub(super) type Widths = [u32; 4];
 
 /// Appends a number in the narrowest of four widths; `None` when it does not fit the widest.
 pub(super) fn put_wide(out: &mut Vec<u8>, value: u64, widths: Widths) -> Option<()> {
-    let fits = |width: &u32| u128::from(value) < 1 << (width * 8 - 2);
-    let class = widths.iter().position(fits)?;
-    let width = widths.get(class)?;
-    let tagged = (u128::try_from(class).ok()? << (width * 8 - 2)) | u128::from(value);
-    let bytes = tagged.to_be_bytes();
-    let from = bytes.len().checked_sub(usize::try_from(*width).ok()?)?;
-    out.extend_from_slice(bytes.get(from..)?);
+    let fits = |width: &u32| value.checked_shr(width * 8 - 2).unwrap_or(0) == 0;
+    let mut classes = (0..).zip(widths);
+    let (class, width): (u64, u32) = classes.find(|(_, width)| fits(width))?;
+    let (bytes, class) = match width {
+        // The number fills eight bytes, and the class is in one of its own.
+        9.. => {
+            out.push(u8::try_from(class << 6).ok()?);
+            (8, 0)
+        }
+        _ => (usize::try_from(width).ok()?, class << (width * 8 - 2)),
+    };
+    let tagged = (class | value).to_be_bytes();
+    out.extend_from_slice(tagged.get(tagged.len().checked_sub(bytes)?..)?);
     Some(())
 }
 
 /// Numbers as the index writes them.
 impl Reader<'_> {
     /// What [`put_varint`] wrote.
+    #[inline]
     pub(super) fn varint(&mut self) -> Option<u64> {
+        let Some((word, bytes)) = self.short_varint() else {
+            return self.long_varint();
+        };
+        self.take(bytes)?;
+        Some(gathered(word << (64 - 8 * bytes) >> (64 - 8 * bytes)))
+    }
+
+    /// A number of at most eight bytes that is not among the last eight: the bytes in which it is, and how many it has.
+    #[inline]
+    fn short_varint(&self) -> Option<(u64, usize)> {
+        let word = u64::from_le_bytes(*self.rest().first_chunk()?);
+        let ends = !word & HIGH_BITS;
+        let bytes = usize::try_from(ends.trailing_zeros() / 8).ok()? + 1;
+        (ends != 0).then_some((word, bytes))
+    }
+
+    fn long_varint(&mut self) -> Option<u64> {
         let mut value = 0_u64;
         for shift in (0..u64::BITS).step_by(7) {
             let [byte] = self.array()?;
@@ -112,10 +159,16 @@ impl Reader<'_> {
     }
 
     /// What [`put_wide`] wrote.
+    #[inline]
     pub(super) fn wide(&mut self, widths: Widths) -> Option<u64> {
         let head = *self.rest().first()?;
         let width = *widths.get(usize::from(head >> 6))?;
-        let (last, front) = self.take(usize::try_from(width).ok()?)?.split_last()?;
+        let bytes = usize::try_from(width).ok()?;
+        if let Some(word) = self.rest().first_chunk().filter(|_| width <= 8) {
+            self.take(bytes)?;
+            return Some(u64::from_be_bytes(*word) << 2 >> (64 - 8 * width + 2));
+        }
+        let (last, front) = self.take(bytes)?.split_last()?;
         let Some((first, middle)) = front.split_first() else {
             return Some(u64::from(last & 0x3f));
         };
@@ -135,6 +188,9 @@ impl Reader<'_> {
 
     /// Passes over what [`put_varint`] wrote.
     pub(super) fn skip_varint(&mut self) -> Option<()> {
+        if let Some((_, bytes)) = self.short_varint() {
+            return self.take(bytes).map(drop);
+        }
         let last = self.rest().iter().position(|byte| *byte < 0x80)?;
         self.take(last + 1).map(drop)
     }
@@ -154,6 +210,24 @@ mod tests {
             let mut reader = Reader::new(&bytes);
             prop_assert_eq!(reader.varint(), Some(value));
             prop_assert!(reader.is_empty());
+            bytes.extend([0xff; 8]);
+            let (mut reader, mut skipper) = (Reader::new(&bytes), Reader::new(&bytes));
+            prop_assert_eq!(reader.varint(), Some(value));
+            prop_assert_eq!(skipper.skip_varint(), Some(()));
+            prop_assert_eq!((reader.remaining(), skipper.remaining()), (8, 8));
+        }
+
+        #[test]
+        fn numbers_of_any_bytes_are_read_alike_at_the_end_and_before(bytes: [u8; 10], zeros in 0..10_usize) {
+            let mut bytes = bytes.to_vec();
+            bytes.iter_mut().take(zeros).for_each(|byte| *byte |= 0x80);
+            let mut alone = Reader::new(&bytes);
+            let value = alone.long_varint();
+            let mut reader = Reader::new(&bytes);
+            prop_assert_eq!(reader.varint(), value);
+            if value.is_some() {
+                prop_assert_eq!(reader.remaining(), alone.remaining());
+            }
         }
 
         #[test]
@@ -185,6 +259,10 @@ mod tests {
                 let mut reader = Reader::new(&bytes);
                 prop_assert_eq!(reader.wide(widths), Some(value));
                 prop_assert!(reader.is_empty());
+                let followed = [bytes.as_slice(), &[0xff; 8]].concat();
+                let mut reader = Reader::new(&followed);
+                prop_assert_eq!(reader.wide(widths), Some(value));
+                prop_assert_eq!(reader.remaining(), 8);
                 let mut reader = Reader::new(&bytes);
                 reader.skip_wide(widths).unwrap();
                 prop_assert!(reader.is_empty());

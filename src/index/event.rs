@@ -3,7 +3,7 @@
 //! ```text
 //! event = prefix without its first byte (7, big-endian), zigzag varint (number - the one before it in the chunk),
 //!         varint 2 * vout + (1 if spending), tag (4),
-//!         varint compressed amount | varint height of the block that created the output
+//!         varint satoshi | varint height of the block that created the output
 //! ```
 
 use bitcoin::Amount;
@@ -17,7 +17,7 @@ use crate::index::keys::OutPointTag;
 pub(super) const EVENT_BYTES_MAX: usize = 7 + 5 + 5 + 4 + 10;
 
 /// Half a cache line, because there are billions of them.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Event {
     pub(super) prefix: ScriptPrefix,
     pub(super) number: TxNum,
@@ -87,19 +87,19 @@ impl Event {
         }
     }
 
-    /// Appends it; `before` is the number of the event before it in the chunk. `None` for an amount that no output has.
-    pub(super) fn put(&self, out: &mut Vec<u8>, before: &mut u32) -> Option<()> {
+    /// By what events are put in order: script and transaction.
+    pub(super) fn key(&self) -> u128 {
+        u128::from(self.prefix.0) << 32 | u128::from(self.number.0)
+    }
+
+    /// Appends it; `before` is the number of the event before it in the chunk.
+    pub(super) fn put(&self, out: &mut Vec<u8>, before: &mut u32) {
         let [_, prefix @ ..] = self.prefix.0.to_be_bytes();
         out.extend_from_slice(&prefix);
         put_step(out, self.number.0, before);
         codec::put_varint(out, u64::from(self.vout_and_kind));
         out.extend_from_slice(&self.tag.0.to_be_bytes());
-        let value = match self.kind() {
-            EventKind::Funding(amount) => codec::compress_amount(amount.to_sat())?,
-            EventKind::Spending(_) => self.value,
-        };
-        codec::put_varint(out, value);
-        Some(())
+        codec::put_varint(out, self.value);
     }
 
     /// Reads what [`Event::put`] wrote into the partition whose prefixes begin with `first`.
@@ -109,18 +109,12 @@ impl Event {
         let number = TxNum(read_step(reader, before)?);
         let vout_and_kind = reader.varint_u32()?;
         let tag = OutPointTag(u32::from_be_bytes(reader.array()?));
-        let value = reader.varint()?;
-        let value = if vout_and_kind & 1 == 0 {
-            codec::expand_amount(value)?
-        } else {
-            value
-        };
         Some(Self {
             prefix,
             number,
             vout_and_kind,
             tag,
-            value,
+            value: reader.varint()?,
         })
     }
 
@@ -195,7 +189,7 @@ mod tests {
             let (mut bytes, mut before) = (Vec::new(), 0);
             for event in &events {
                 let length = bytes.len();
-                event.put(&mut bytes, &mut before).unwrap();
+                event.put(&mut bytes, &mut before);
                 prop_assert!(bytes.len() - length <= EVENT_BYTES_MAX);
             }
             let (mut reader, mut skipper, mut before) = (Reader::new(&bytes), Reader::new(&bytes), 0);

@@ -61,7 +61,7 @@ impl Partition {
         let mut begin = 0;
         for end in &self.ends {
             if let Some(bucket) = self.events.get_mut(begin..*end) {
-                bucket.sort_unstable();
+                bucket.sort_unstable_by_key(Event::key);
             }
             begin = *end;
         }

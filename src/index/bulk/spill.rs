@@ -153,7 +153,7 @@ impl SpillWriter<'_> {
         &mut self,
         part: usize,
         bytes_max: usize,
-        put: impl FnOnce(&mut Chunk) -> Option<()>,
+        put: impl FnOnce(&mut Chunk),
     ) -> Result<(), Error> {
         let chunk = self.chunks.get_mut(part).ok_or(DAMAGED)?;
         if chunk.bytes.len() + bytes_max > limits::SPILL_CHUNK_BYTES {
@@ -163,7 +163,8 @@ impl SpillWriter<'_> {
             chunk.bytes.reserve_exact(limits::SPILL_CHUNK_BYTES);
             chunk.bytes.extend_from_slice(&[0; LENGTH_BYTES]);
         }
-        put(chunk).ok_or(DAMAGED)
+        put(chunk);
+        Ok(())
     }
 
     /// Writes what is left.

@@ -96,6 +96,8 @@ pub(super) struct BlobWriter<'a> {
     /// Blobs that are not yet in the file.
     waiting: Vec<([u8; KEY_BYTES], Vec<u8>)>,
     waiting_bytes: usize,
+    /// Memory of blobs that are in the file.
+    spare: Vec<Vec<u8>>,
 }
 
 impl<'a> BlobWriter<'a> {
@@ -113,6 +115,7 @@ impl<'a> BlobWriter<'a> {
             last: (BlobKey::of(start), Vec::new()),
             waiting: Vec::new(),
             waiting_bytes: 0,
+            spare: Vec::new(),
         })
     }
 
@@ -137,7 +140,9 @@ impl<'a> BlobWriter<'a> {
         if blob.is_empty() {
             return Ok(());
         }
-        self.push(BlobKey::of(first), std::mem::take(blob))
+        let spare = self.spare.pop();
+        let empty = spare.unwrap_or_else(|| Vec::with_capacity(limits::SEGMENT_BLOB_BYTES));
+        self.push(BlobKey::of(first), std::mem::replace(blob, empty))
     }
 
     /// Adds a blob; keys ascend.
@@ -212,7 +217,10 @@ impl<'a> BlobWriter<'a> {
             }
             transaction.commit().map_err(store(WRITE))
         })?;
-        self.waiting.clear();
+        for (_, mut blob) in self.waiting.drain(..) {
+            blob.clear();
+            self.spare.push(blob);
+        }
         self.waiting_bytes = 0;
         Ok(())
     }
