@@ -7,7 +7,7 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, OutPoint, Script, Txid};
 use bitcoin_slices::{Visit as _, Visitor, bsl};
 
-use super::canonical::{CanonicalRows, CanonicalTouch};
+use super::canonical::{CanonicalRows, Touch};
 use super::error::BlockFault;
 use super::event::{Event, EventKind};
 use super::keys::KeyedHash;
@@ -25,30 +25,14 @@ pub(super) struct Parsed {
     /// Bytes of each transaction.
     pub(super) lengths: Vec<u32>,
     pub(super) events: Vec<Event>,
-    rows: CanonicalRows,
-    waiting: Waiting,
-}
-
-/// Transactions and touches whose hashes are not yet known.
-#[derive(Default)]
-struct Waiting {
-    /// What the txids are hashes of.
-    transactions: Messages,
+    /// Those without an event are not hashed yet.
     touches: Vec<Touch>,
-    /// One for each touch.
+    rows: CanonicalRows,
+    /// What the txids that are not yet there are hashes of.
+    transactions: Messages,
+    /// The scripts of the touches that have no event.
     scripts: Messages,
     script_hashes: Vec<[u8; 32]>,
-}
-
-/// What a transaction does to an output, whose script waits to be hashed.
-struct Touch {
-    /// Index in the block.
-    transaction: u32,
-    /// The output's; of one that is created it is that of its transaction, which waits to be hashed.
-    txid: Option<[u8; 32]>,
-    vout: u32,
-    amount: Amount,
-    kind: EventKind,
 }
 
 /// Where a block stands.
@@ -70,8 +54,9 @@ impl Parsed {
         self.txids.clear();
         self.lengths.clear();
         self.events.clear();
-        self.rows.clear();
-        self.waiting.clear();
+        self.touches.clear();
+        self.transactions.clear();
+        self.scripts.clear();
         let mut spent = block.spent.iter();
         let mut visit = BlockVisit {
             parsed: self,
@@ -103,24 +88,17 @@ impl Parsed {
 
     /// Hashes what waits for it.
     fn hash(&mut self, standing: Standing, keyed: &KeyedHash) -> Option<()> {
-        let waiting = &mut self.waiting;
-        waiting.transactions.hash_twice(&mut self.txids);
-        waiting.script_hashes.clear();
-        waiting.scripts.hash(&mut waiting.script_hashes);
-        for (touch, script_hash) in waiting.touches.drain(..).zip(&waiting.script_hashes) {
-            let txid = match touch.txid {
-                Some(txid) => txid,
-                None => *self.txids.get(usize::try_from(touch.transaction).ok()?)?,
-            };
-            self.rows.push(&CanonicalTouch {
-                script_hash,
-                transaction: touch.transaction,
-                is_spending: matches!(touch.kind, EventKind::Spending(_)),
-                txid: &txid,
-                vout: touch.vout,
-                amount: touch.amount,
-            });
-            let outpoint = OutPoint::new(Txid::from_byte_array(txid), touch.vout);
+        self.transactions.hash_twice(&mut self.txids);
+        self.script_hashes.clear();
+        self.scripts.hash(&mut self.script_hashes);
+        let waiting = self.touches.get_mut(self.events.len()..)?;
+        for (touch, script_hash) in waiting.iter_mut().zip(&self.script_hashes) {
+            touch.script_hash = *script_hash;
+            if let EventKind::Funding(_) = touch.kind {
+                let index = usize::try_from(touch.transaction).ok()?;
+                touch.txid = *self.txids.get(index)?;
+            }
+            let outpoint = OutPoint::new(Txid::from_byte_array(touch.txid), touch.vout);
             let (prefix, tag) = keyed.prefix_and_tag(script_hash, &outpoint);
             let number = TxNum(standing.first.0.checked_add(touch.transaction)?);
             let event = Event::new(prefix, number, touch.vout, tag, touch.kind)?;
@@ -129,26 +107,15 @@ impl Parsed {
         Some(())
     }
 
-    /// SHA-256 over the canonical touches, for the commitment.
-    pub(super) fn touches_hash(&mut self) -> [u8; 32] {
-        self.rows.hash()
-    }
-}
-
-impl Waiting {
-    fn clear(&mut self) {
-        self.transactions.clear();
-        self.touches.clear();
-        self.scripts.clear();
-    }
-
-    fn push(&mut self, touch: Touch, script: &[u8]) {
+    /// Takes a touch whose hashes are not yet known.
+    fn touch(&mut self, touch: Touch, script: &[u8]) {
         self.touches.push(touch);
         self.scripts.push([script, &[], &[]]);
     }
 
-    fn bytes(&self) -> usize {
-        self.transactions.bytes() + self.scripts.bytes()
+    /// SHA-256 over the canonical touches, for the commitment.
+    pub(super) fn touches_hash(&mut self) -> [u8; 32] {
+        self.rows.hash(&self.touches)
     }
 }
 
@@ -186,13 +153,14 @@ impl<'a, S: Iterator<Item = SpentRef<'a>>> BlockVisit<'_, S> {
             .try_into()
             .map_err(|_length| BlockFault::Undecodable)?;
         let touch = Touch {
+            script_hash: [0; 32],
             transaction: self.index()?,
-            txid: Some(txid),
+            kind: EventKind::Spending(spent.height),
+            txid,
             vout: previous.vout(),
             amount: spent.amount,
-            kind: EventKind::Spending(spent.height),
         };
-        self.parsed.waiting.push(touch, spent.script.as_bytes());
+        self.parsed.touch(touch, spent.script.as_bytes());
         Ok(())
     }
 
@@ -203,13 +171,14 @@ impl<'a, S: Iterator<Item = SpentRef<'a>>> BlockVisit<'_, S> {
         }
         let amount = Amount::from_sat(output.value());
         let touch = Touch {
+            script_hash: [0; 32],
             transaction: self.index()?,
-            txid: None,
+            kind: EventKind::Funding(amount),
+            txid: [0; 32],
             vout: u32::try_from(vout).map_err(|_overflow| BlockFault::TooLarge)?,
             amount,
-            kind: EventKind::Funding(amount),
         };
-        self.parsed.waiting.push(touch, script);
+        self.parsed.touch(touch, script);
         Ok(())
     }
 
@@ -217,10 +186,14 @@ impl<'a, S: Iterator<Item = SpentRef<'a>>> BlockVisit<'_, S> {
         let length = u32::try_from(transaction.as_ref().len());
         let length = length.map_err(|_overflow| BlockFault::TooLarge)?;
         self.parsed.lengths.push(length);
-        let waiting = &mut self.parsed.waiting;
         let (version, body, lock_time) = transaction.txid_preimage();
-        waiting.transactions.push([version, body, lock_time]);
-        if waiting.bytes() > WAITING_BYTES_MAX {
+        let Parsed {
+            transactions,
+            scripts,
+            ..
+        } = &mut *self.parsed;
+        transactions.push([version, body, lock_time]);
+        if transactions.bytes() + scripts.bytes() > WAITING_BYTES_MAX {
             let hashed = self.parsed.hash(self.standing, self.keyed);
             hashed.ok_or(BlockFault::TooLarge)?;
         }

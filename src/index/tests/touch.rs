@@ -4,9 +4,10 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, BlockHash, OutPoint, Transaction, Txid};
 
 use crate::chain::{ConnectedBlock, Height, ScriptHash, SpentOutput};
-use crate::index::canonical::{CanonicalRows, CanonicalTouch};
+use crate::index::canonical::{self, CanonicalRows};
 use crate::index::commitment::Commitment;
 use crate::index::error::BlockFault;
+use crate::index::event::EventKind;
 
 /// One output of a script created or consumed, before any key is applied.
 #[derive(Clone, PartialEq, Eq)]
@@ -100,16 +101,17 @@ fn add_spendings(
 
 /// The commitment that these touches lead to.
 pub(super) fn followed_by(below: Commitment, hash: &BlockHash, touches: &[Touch]) -> Commitment {
-    let mut rows = CanonicalRows::default();
-    for touch in touches {
-        rows.push(&CanonicalTouch {
-            script_hash: touch.script_hash.as_bytes(),
-            transaction: touch.transaction,
-            is_spending: matches!(touch.event, Event::Spending { .. }),
-            txid: touch.outpoint.txid.as_byte_array(),
-            vout: touch.outpoint.vout,
-            amount: touch.amount,
-        });
-    }
-    below.followed_by_hash(hash, &rows.hash())
+    let canonical = touches.iter().map(|touch| canonical::Touch {
+        script_hash: *touch.script_hash.as_bytes(),
+        transaction: touch.transaction,
+        kind: match touch.event {
+            Event::Funding => EventKind::Funding(touch.amount),
+            Event::Spending { height } => EventKind::Spending(height),
+        },
+        txid: touch.outpoint.txid.to_byte_array(),
+        vout: touch.outpoint.vout,
+        amount: touch.amount,
+    });
+    let canonical: Vec<_> = canonical.collect();
+    below.followed_by_hash(hash, &CanonicalRows::default().hash(&canonical))
 }
