@@ -126,7 +126,7 @@ impl Messages {
     }
 
     /// Adds a message that is made up of these parts.
-    pub(crate) fn push(&mut self, parts: [&[u8]; 3]) {
+    pub(crate) fn push(&mut self, parts: &[&[u8]]) {
         let begin = self.blocks.len();
         let length: usize = parts.iter().map(|part| part.len()).sum();
         let blocks = (length + 1 + LENGTH_BYTES).div_ceil(BLOCK_BYTES);
@@ -235,9 +235,9 @@ mod tests {
         };
         let (mut messages, mut once, mut twice) = (Messages::default(), vec![], vec![]);
         for count in [0, 1, 15, 16, 17, 190] {
-            (0..count).for_each(|length| messages.push(cut(length)));
+            (0..count).for_each(|length| messages.push(&cut(length)));
             messages.hash(&mut once);
-            (0..count).for_each(|length| messages.push(cut(length)));
+            (0..count).for_each(|length| messages.push(&cut(length)));
             messages.hash_twice(&mut twice);
             for (length, (once, twice)) in once.drain(..).zip(twice.drain(..)).enumerate() {
                 let hash = sha256::Hash::hash(&cut(length).concat());

@@ -30,18 +30,34 @@ pub(super) fn checksum(table: Table, row: u64, bytes: &[u8]) -> [u8; CHECKSUM_BY
 /// Appends a number, seven bits to a byte, the lowest first; all but the last byte have the high bit set.
 ///
 /// Numbers come in all lengths, and a branch for each byte would be guessed wrong half the time.
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >> 56 != 0 {
-        let [low, ..] = value.to_le_bytes();
-        out.push(low | 0x80);
-        value >>= 7;
+#[inline]
+pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
+    if value >> 56 == 0 {
+        put_short(out, value);
+    } else {
+        put_long(out, value);
     }
+}
+
+/// At most eight bytes.
+#[inline]
+fn put_short(out: &mut Vec<u8>, value: u64) {
     let bits = u64::BITS - (value | 1).leading_zeros();
     let bytes = bits.div_ceil(7);
     let continued = HIGH_BITS & !(u64::MAX << (8 * (bytes - 1)));
     let spare = usize::try_from(8 - bytes).unwrap_or_default();
     out.extend_from_slice(&(spread(value) | continued).to_le_bytes());
     out.truncate(out.len() - spare);
+}
+
+#[cold]
+fn put_long(out: &mut Vec<u8>, mut value: u64) {
+    while value >> 56 != 0 {
+        let [low, ..] = value.to_le_bytes();
+        out.push(low | 0x80);
+        value >>= 7;
+    }
+    put_short(out, value);
 }
 
 /// The high bit of every byte.

@@ -18,14 +18,14 @@ use super::writer;
 use crate::chain::{ChainTip, Height, TxNum};
 
 impl Index {
-    /// Appends blocks in one commit. There are no delta rows, and the segments, which lie in the store of this index,
-    /// hold these blocks and no others; sealed as a builder leaves them. Refused without any change if blocks or
-    /// segments do not continue the index.
+    /// Appends blocks in one commit, whose rows `each_row` gives one after the other. There are no delta rows, and the
+    /// segments, which lie in the store of this index, hold these blocks and no others; sealed as a builder leaves them.
+    /// Refused without any change if blocks or segments do not continue the index.
     ///
     /// Not for the time while another update may be under way.
     pub(super) fn install(
         &mut self,
-        rows: &[HeaderRow],
+        each_row: impl FnOnce(&mut dyn FnMut(HeaderRow) -> Result<(), Error>) -> Result<(), Error>,
         made: &[SegmentFile],
     ) -> Result<(), Error> {
         if self.failed {
@@ -37,8 +37,9 @@ impl Index {
         if tip.map_or(0, |tip| tip.height.0.saturating_add(1)) != before {
             return Err(Error::Discontinuous);
         }
-        for row in rows {
-            self.check_row(tip, &blocks, row)
+        let mut installation = writer::Installation::begin(&self.database, Height(before))?;
+        each_row(&mut |row| {
+            self.check_row(tip, &blocks, &row)
                 .map_err(|fault| Error::Block {
                     height: Height(height),
                     fault,
@@ -49,7 +50,8 @@ impl Index {
                 hash: row.hash,
             });
             height = height.checked_add(1).ok_or(Error::Discontinuous)?;
-        }
+            installation.push(row)
+        })?;
         let mut open: Vec<Arc<Segment>> = self.segments.all().map(Arc::clone).collect();
         for file in made {
             open.push(open_segment(&*self.store, &self.budget, file.clone())?);
@@ -62,7 +64,7 @@ impl Index {
         }
         self.failed = true;
         let tables = error::guarded("write the index", || {
-            writer::commit_installed(&self.database, Height(before), rows, tip, made)?;
+            installation.commit(tip, made)?;
             Tables::open(&self.database)
         })?;
         self.segments = Arc::new(segments);

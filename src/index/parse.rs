@@ -110,7 +110,7 @@ impl Parsed {
     /// Takes a touch whose hashes are not yet known.
     fn touch(&mut self, touch: Touch, script: &[u8]) {
         self.touches.push(touch);
-        self.scripts.push([script, &[], &[]]);
+        self.scripts.push(&[script]);
     }
 
     /// SHA-256 over the canonical touches, for the commitment.
@@ -192,7 +192,7 @@ impl<'a, S: Iterator<Item = SpentRef<'a>>> BlockVisit<'_, S> {
             scripts,
             ..
         } = &mut *self.parsed;
-        transactions.push([version, body, lock_time]);
+        transactions.push(&[version, body, lock_time]);
         if transactions.bytes() + scripts.bytes() > WAITING_BYTES_MAX {
             let hashed = self.parsed.hash(self.standing, self.keyed);
             hashed.ok_or(BlockFault::TooLarge)?;

@@ -5,7 +5,7 @@ use redb::{Database, Durability, Table, WriteTransaction};
 
 use super::ScriptPrefix;
 use super::commitment::Commitment;
-use super::error::{BlockFault, Error, store};
+use super::error::{self, BlockFault, Error, store};
 use super::keys::KeyedHash;
 use super::parse::{Parsed, Standing};
 use super::recent::Recent;
@@ -16,6 +16,8 @@ use super::snapshot::Snapshot;
 use crate::chain::{ChainTip, Height, Network, RawBlock, TxNum};
 
 const WRITE: &str = "write the index";
+/// Header rows that are held in memory before they are written.
+const INSTALLED_AT_ONCE: usize = 4096;
 
 /// Segments that begin to count, and segments that no longer do.
 #[derive(Default)]
@@ -250,32 +252,64 @@ pub(super) fn commit_manifest(
     transaction.commit().map_err(store(WRITE))
 }
 
-/// Appends header rows from a height on, and the segments that hold their blocks.
-pub(super) fn commit_installed(
-    database: &Database,
-    from: Height,
-    rows: &[HeaderRow],
-    tip: Option<ChainTip>,
-    added: &[SegmentFile],
-) -> Result<(), Error> {
-    let transaction = begin(database)?;
-    {
-        let mut headers = transaction
-            .open_table(schema::HEADERS)
-            .map_err(store(WRITE))?;
-        for (height, row) in (from.0..).zip(rows) {
-            headers
-                .insert(height, &row.encode(Height(height)))
-                .map_err(store(WRITE))?;
+/// Appends header rows, and the segments that hold their blocks, in one commit; without it nothing is changed.
+pub(super) struct Installation {
+    transaction: WriteTransaction,
+    next: Height,
+    /// Rows that are not yet written: there may be more of them than there is memory.
+    waiting: Vec<HeaderRow>,
+}
+
+impl Installation {
+    /// `from` is the height of the first row.
+    pub(super) fn begin(database: &Database, from: Height) -> Result<Self, Error> {
+        Ok(Self {
+            transaction: error::guarded(WRITE, || begin(database))?,
+            next: from,
+            waiting: Vec::new(),
+        })
+    }
+
+    /// Appends the row of the next block.
+    pub(super) fn push(&mut self, row: HeaderRow) -> Result<(), Error> {
+        self.waiting.push(row);
+        if self.waiting.len() >= INSTALLED_AT_ONCE {
+            self.write()?;
         }
-        add_segments(&transaction, added)?;
-        let mut meta = transaction.open_table(schema::META).map_err(store(WRITE))?;
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        error::guarded(WRITE, || {
+            let headers = self.transaction.open_table(schema::HEADERS);
+            let mut headers = headers.map_err(store(WRITE))?;
+            for row in self.waiting.drain(..) {
+                headers
+                    .insert(self.next.0, &row.encode(self.next))
+                    .map_err(store(WRITE))?;
+                self.next = self.next.next().ok_or(Error::Discontinuous)?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn commit(
+        mut self,
+        tip: Option<ChainTip>,
+        added: &[SegmentFile],
+    ) -> Result<(), Error> {
+        self.write()?;
+        add_segments(&self.transaction, added)?;
         if let Some(tip) = tip {
+            let mut meta = self
+                .transaction
+                .open_table(schema::META)
+                .map_err(store(WRITE))?;
             meta.insert(schema::META_TIP, schema::encode_tip(&tip).as_slice())
                 .map_err(store(WRITE))?;
         }
+        self.transaction.commit().map_err(store(WRITE))
     }
-    transaction.commit().map_err(store(WRITE))
 }
 
 fn add_segments<'a>(

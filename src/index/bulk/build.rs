@@ -254,13 +254,13 @@ impl Built {
     ) -> Result<(), Error> {
         let mut commitment = self.bulk.ground.commitment;
         let mut blocks = (self.heights.start().0..).zip(&self.bulk.blocks);
-        self.records.each(|record| {
+        self.records.each_head(|header, touches_hash| {
             let (height, block) = blocks.next().ok_or(DAMAGED)?;
             let height = Height(height);
-            commitment = commitment.followed_by_hash(&block.hash, &record.touches_hash);
+            commitment = commitment.followed_by_hash(&block.hash, &touches_hash);
             let first = self.bulk.numbers.of(height).ok_or(DAMAGED)?.start;
             visit(HeaderRow {
-                header: record.header,
+                header,
                 hash: block.hash,
                 first: TxNum(first),
                 transactions: block.transactions,

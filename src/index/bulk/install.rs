@@ -60,12 +60,7 @@ impl Index {
         if self.snapshot.tip().is_some_and(|tip| tip.height.0 >= from) {
             self.update_raw(from.checked_sub(1).map(Height), &[])?;
         }
-        let mut rows = Vec::new();
-        built.each_header(|row| {
-            rows.push(row);
-            Ok(())
-        })?;
-        self.install(&rows, &built.segments)?;
+        self.install(|visit| built.each_header(visit), &built.segments)?;
         built.clear()
     }
 }

@@ -32,10 +32,8 @@ pub(super) struct RecordWriter {
     heights: Vec<(Height, u64)>,
 }
 
-/// A block as it was kept.
+/// What was kept of the transactions of a block.
 pub(super) struct Record {
-    pub(super) header: [u8; 80],
-    pub(super) touches_hash: [u8; 32],
     /// Bytes of each transaction.
     pub(super) lengths: Vec<u32>,
     pub(super) first: FirstPlace,
@@ -158,25 +156,43 @@ impl Records {
     ) -> Result<(), Error> {
         let mut buffer = Vec::new();
         for slot in &self.slots {
-            let file = usize::try_from(slot.file).ok();
-            let file = file
-                .and_then(|index| self.files.get(index))
-                .ok_or(DAMAGED)?;
             buffer.resize(
                 usize::try_from(slot.length).map_err(|_overflow| DAMAGED)?,
                 0,
             );
-            file.read_exact_at(&mut buffer, slot.begin)
-                .map_err(error::io(READ))?;
+            self.read(slot, &mut buffer)?;
             visit(self.record(&buffer).ok_or(DAMAGED)?)?;
         }
         Ok(())
     }
 
+    /// Reads the header and the hash of the touches of each, from the lowest block up.
+    pub(super) fn each_head(
+        &self,
+        mut visit: impl FnMut([u8; 80], [u8; 32]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for slot in &self.slots {
+            let mut head = [0; 80 + 32];
+            self.read(slot, &mut head)?;
+            let mut reader = Reader::new(&head);
+            let header = reader.array().ok_or(DAMAGED)?;
+            visit(header, reader.array().ok_or(DAMAGED)?)?;
+        }
+        Ok(())
+    }
+
+    /// Fills a buffer with the beginning of a record.
+    fn read(&self, slot: &Slot, buffer: &mut [u8]) -> Result<(), Error> {
+        let file = usize::try_from(slot.file).ok();
+        let file = file.and_then(|index| self.files.get(index));
+        file.ok_or(DAMAGED)?
+            .read_exact_at(buffer, slot.begin)
+            .map_err(error::io(READ))
+    }
+
     fn record(&self, bytes: &[u8]) -> Option<Record> {
         let mut reader = Reader::new(bytes);
-        let header = reader.array()?;
-        let touches_hash = reader.array()?;
+        reader.take(80 + 32)?;
         let count = usize::try_from(reader.varint()?).ok()?;
         let lengths: Option<Vec<u32>> = (0..count).map(|_| reader.varint_u32()).collect();
         let first = match reader.varint_u32()?.checked_sub(1) {
@@ -189,8 +205,6 @@ impl Records {
             txids.extend_from_slice(whole);
         }
         reader.is_empty().then_some(Record {
-            header,
-            touches_hash,
             lengths: lengths?,
             first,
             txids,
