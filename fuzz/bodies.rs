@@ -385,6 +385,10 @@ impl Source for Anything {
                 index: 3,
             },
             Query::Transaction(_) => Answer::Transaction(vec![1; self.count()]),
+            Query::TransactionAt { proof, .. } => Answer::TransactionAt {
+                txid: Txid::all_zeros(),
+                siblings: proof.then(|| vec![[9; 32]; 4]),
+            },
             Query::Balance(_) => Answer::Balance {
                 confirmed: version,
                 unconfirmed: -1,

@@ -19,12 +19,14 @@ mod delta_layer;
 mod digest;
 mod error;
 mod event;
+mod groups;
 mod in_files;
 mod install;
 mod keys;
 mod layer;
 mod merge;
 mod merger;
+mod newest;
 mod open;
 mod parse;
 mod recent;
@@ -56,14 +58,15 @@ pub use digest::Digests;
 pub use error::{BlockFault, BlockFilesFault, Error};
 pub use keys::Keys;
 pub use shape::Shape;
-pub use snapshot::Snapshot;
+pub use snapshot::{Proven, Snapshot};
 
-use crate::chain::{Height, Network, RawBlock};
+use crate::chain::{BlockPlace, Height, Network, RawBlock};
 use crate::limits;
 use background::Background;
 use blocks::Blocks;
 use keys::KeyedHash;
 use merger::Merging;
+use newest::NewestPlaces;
 use recent::Recent;
 use schema::Tables;
 use segment::SegmentId;
@@ -114,6 +117,9 @@ pub trait TransactionReader {
 pub trait BlockFiles: Send + Sync {
     /// Opens a file; it is closed again after a question, so that nothing tells what was asked.
     fn open(&self, file: u32) -> io::Result<Box<dyn OpenBlockFile>>;
+
+    /// Where these blocks lie, as far as they are in the newest files, of which so many are looked through at most.
+    fn places(&self, blocks: &[BlockHash], files_max: u32) -> Vec<Option<BlockPlace>>;
 }
 
 /// One of the node's block files.
@@ -158,6 +164,7 @@ pub struct Index {
     keyed: KeyedHash,
     shape: Shape,
     recent: Recent,
+    newest: NewestPlaces,
     segments: Arc<Segments>,
     snapshot: Arc<Snapshot>,
     /// Set while what the files hold is not known to be what the snapshot says.
@@ -211,6 +218,7 @@ impl Index {
             blocks,
             Arc::clone(&segments),
             recent.clone(),
+            NewestPlaces::default(),
             tables,
         );
         Ok(Self {
@@ -218,6 +226,7 @@ impl Index {
             keyed,
             shape: options.shape,
             recent,
+            newest: NewestPlaces::default(),
             segments,
             snapshot: Arc::new(snapshot),
             failed: false,
@@ -243,8 +252,17 @@ impl Index {
             blocks.clone(),
             self.files.clone(),
         )?);
+        self.newest = NewestPlaces::default();
+        self.find_newest(&blocks, limits::NEWEST_FILES_MAX);
         self.renew(blocks, tables);
         Ok(())
+    }
+
+    /// Looks where the blocks with delta rows lie in the node's files, unless that is known.
+    fn find_newest(&mut self, blocks: &Blocks, files_max: u32) {
+        let rows = self.recent.rows();
+        let hashes = rows.filter_map(|row| blocks.get(row.height).map(|block| block.hash));
+        self.newest = self.newest.of(hashes, self.files.as_deref(), files_max);
     }
 
     fn renew(&mut self, blocks: Blocks, tables: Tables) {
@@ -254,6 +272,7 @@ impl Index {
             blocks,
             Arc::clone(&self.segments),
             self.recent.clone(),
+            self.newest.clone(),
             tables,
         ));
     }
@@ -311,6 +330,7 @@ impl Index {
             self.forget(&dropped, &blocks)?;
         }
         self.recent = recent;
+        self.find_newest(&blocks, limits::TIP_FILES_MAX);
         self.renew(blocks, tables);
         self.failed = false;
         self.tend()?;

@@ -273,6 +273,8 @@ pub const BULK_BLOCKS_MIN: u32 = 1_000;
 pub const BULK_WATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// Block files in which blocks are looked for for the ordinary path: some thousand blocks.
 pub const NEWEST_FILES_MAX: u32 = 64;
+/// Newest block files in which a block is looked for that came a moment ago: the node goes over to a new file at times.
+pub const TIP_FILES_MAX: u32 = 2;
 /// Threads that read the transactions of one long history: a disk answers several questions at once as fast as one.
 pub const HISTORY_THREADS: usize = 4;
 /// Transactions that each of them reads at least.

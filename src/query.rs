@@ -182,6 +182,15 @@ pub enum Query {
     Tip,
     /// A whole transaction.
     Transaction(ClientTxid),
+    /// The transaction at a place in a block.
+    TransactionAt {
+        /// The block.
+        height: Height,
+        /// Index in the block.
+        index: u32,
+        /// Whether it is to be proven.
+        proof: bool,
+    },
     /// The unconfirmed part of a script's history.
     Unconfirmed(ScriptHash),
     /// Unspent outputs of a script.
@@ -241,6 +250,13 @@ pub enum Answer {
     },
     /// Its bytes, with witness.
     Transaction(Vec<u8>),
+    /// The transaction at a place in a block.
+    TransactionAt {
+        /// The transaction.
+        txid: Txid,
+        /// When a proof was asked for, siblings from the transaction upward.
+        siblings: Option<Vec<[u8; 32]>>,
+    },
     /// Confirmed rows in chain order, then unconfirmed ones.
     Unspent(Vec<UnspentRow>),
     /// In all its parts.
@@ -368,6 +384,11 @@ pub fn answer(view: &View, node: &dyn NodeReader, query: &Query) -> Result<Answe
         Query::Status(script_hash) => history::status(ready(view)?, script_hash),
         Query::Tip => chain::tip(fresh(view)?),
         Query::Transaction(txid) => chain::transaction(ready(view)?, node, txid),
+        Query::TransactionAt {
+            height,
+            index,
+            proof,
+        } => chain::transaction_at(ready(view)?, *height, *index, *proof),
         Query::Unconfirmed(script_hash) => Ok(history::unconfirmed(ready(view)?, script_hash)),
         Query::Unspent(script_hash) => history::unspent(ready(view)?, node, script_hash),
         Query::WholeTransaction(txid) => chain::whole_transaction(ready(view)?, node, txid),

@@ -67,14 +67,22 @@ pub(crate) fn parents(hashes: &[[u8; 32]]) -> Vec<[u8; 32]> {
 
 /// The root of the Merkle tree over these hashes; `None` for none.
 pub(crate) fn merkle_root(hashes: &[[u8; 32]]) -> Option<[u8; 32]> {
-    let mut level = parents(hashes);
-    while level.len() > 1 {
-        level = parents(&level);
-    }
     match hashes {
         [only] => Some(*only),
-        _ => level.first().copied(),
+        _ => merkle_level(hashes, u32::MAX).first().copied(),
     }
+}
+
+/// The hashes so many levels, at least one, above these in a Merkle tree, or its root if it ends below.
+pub(crate) fn merkle_level(hashes: &[[u8; 32]], levels: u32) -> Vec<[u8; 32]> {
+    let mut level = parents(hashes);
+    for _ in 1..levels {
+        if level.len() <= 1 {
+            break;
+        }
+        level = parents(&level);
+    }
+    level
 }
 
 /// At most [`GROUP`] pairs.

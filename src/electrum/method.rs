@@ -137,6 +137,15 @@ fn question(request: &Request<'_>) -> Result<Query, WireError> {
                 height: Height(required(height)?),
             })
         }
+        "blockchain.transaction.id_from_pos" => {
+            let names = ["height", "tx_pos", "merkle"];
+            let [height, index, proof] = bind(params, names, Extra::Refused)?;
+            Ok(Query::TransactionAt {
+                height: Height(required(height)?),
+                index: required(index)?,
+                proof: optional(proof)?.unwrap_or(false),
+            })
+        }
         "blockchain.estimatefee" => {
             let [blocks, mode] = bind(params, ["number", "mode"], Extra::Refused)?;
             Ok(Query::EstimateFee {
@@ -269,6 +278,10 @@ mod tests {
                 format!("{{\"tx_hash\":\"{SCRIPT}\",\"height\":1}}"),
             ),
             (
+                "blockchain.transaction.id_from_pos",
+                r#"{"height":1,"tx_pos":0,"merkle":true}"#.to_owned(),
+            ),
+            (
                 "blockchain.transaction.broadcast",
                 r#"{"raw_tx":"00ff"}"#.to_owned(),
             ),
@@ -286,6 +299,9 @@ mod tests {
     fn faulty_arguments_are_refused() {
         for (name, params) in [
             ("server.ping", "[1]"),
+            ("blockchain.transaction.id_from_pos", "[1]"),
+            ("blockchain.transaction.id_from_pos", "[1,-1]"),
+            ("blockchain.transaction.id_from_pos", "[1,0,1]"),
             ("server.features", r#"{"x":1}"#),
             ("blockchain.scripthash.subscribe", "[]"),
             ("blockchain.scripthash.subscribe", "[5]"),

@@ -66,6 +66,14 @@ impl Serialize for Shaped<'_> {
             Answer::Status(status) => status.map(|status| status.to_wire()).serialize(json),
             Answer::Tip { height, header } => Tip::of(*height, header).serialize(json),
             Answer::Transaction(bytes) => Hex(bytes).serialize(json),
+            Answer::TransactionAt { txid, siblings } => match siblings {
+                None => Shown(*txid).serialize(json),
+                Some(siblings) => TransactionAt {
+                    tx_hash: Shown(*txid),
+                    merkle: siblings.iter().map(Reversed).collect(),
+                }
+                .serialize(json),
+            },
             Answer::Unspent(rows) => json.collect_seq(rows.iter().map(Unspent::from)),
             Answer::WholeTransaction(whole) => Described::from(whole.as_ref()).serialize(json),
         }
@@ -172,6 +180,12 @@ struct Merkle<'a> {
     block_height: u32,
     merkle: Vec<Reversed<'a>>,
     pos: u32,
+}
+
+#[derive(serde::Serialize)]
+struct TransactionAt<'a> {
+    tx_hash: Shown<Txid>,
+    merkle: Vec<Reversed<'a>>,
 }
 
 #[derive(serde::Serialize)]
@@ -296,6 +310,20 @@ mod tests {
             unconfirmed: -3,
         };
         assert_eq!(old(&balance), r#"{"confirmed":5,"unconfirmed":-3}"#);
+    }
+
+    #[test]
+    fn a_transaction_at_a_place_is_a_string_or_comes_with_its_proof() {
+        let answer = |siblings| Answer::TransactionAt {
+            txid: txid(),
+            siblings,
+        };
+        let hash = shown();
+        assert_eq!(old(&answer(None)), format!("\"{hash}\""));
+        assert_eq!(
+            old(&answer(Some(vec![txid().to_byte_array()]))),
+            format!(r#"{{"tx_hash":"{hash}","merkle":["{hash}"]}}"#)
+        );
     }
 
     #[test]

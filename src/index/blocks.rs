@@ -9,7 +9,7 @@ use crate::chain::merkle::MerkleBranch;
 use crate::chain::{BlockPosition, Height, TxNum};
 
 /// Levels of the tree over the hashes of a full piece.
-const CHUNK_DEPTH: usize = 10;
+const CHUNK_DEPTH: u32 = 10;
 
 /// Blocks in a shared piece: a copy of the list costs one pointer for each, a new block a copy of the last.
 const CHUNK_BLOCKS: usize = 1 << CHUNK_DEPTH;

@@ -308,13 +308,13 @@ impl BulkWorker<'_> {
         let head = length.checked_sub(of_transactions).ok_or(DAMAGED)?;
         let first = place.map(|place| (place.file, u64::from(place.offset).saturating_add(head)));
         let header = block.bytes.get(..80).ok_or(DAMAGED)?;
-        let txids = if self.bulk.shape.txids {
-            self.parsed.txids.as_slice()
+        let hashes = if self.bulk.shape.txids {
+            &self.parsed.txids
         } else {
-            &[]
+            &self.parsed.nodes
         };
         self.records
-            .push(height, header, &touches_hash, lengths, first, txids)
+            .push(height, header, &touches_hash, lengths, first, hashes)
     }
 
     fn count(&self) {

@@ -11,6 +11,7 @@ use bitcoin::hashes::Hash as _;
 use super::background::{Background, Pace};
 use super::commitment::Commitment;
 use super::error::{Error, io};
+use super::groups::BlockTransactions;
 use super::layer::ScriptEntry;
 use super::merge::{FingerprintSource as _, ScriptSource as _};
 use super::parse::{Parsed, Standing};
@@ -37,7 +38,8 @@ pub struct Checked {
 
 impl Index {
     /// Reads everything: each blob against its checksum, each spending against its funding, the fingerprints against
-    /// the number of transactions, and of each block the coinbase by its txid. Damage is an error.
+    /// the number of transactions, and of each block the txids against its header and the coinbase by its txid. Damage is
+    /// an error.
     pub fn check(&self) -> Result<Checked, Error> {
         let snapshot = self.snapshot();
         let mut checked = Checked {
@@ -58,6 +60,7 @@ impl Index {
                 checked.blocks = height.0;
                 return Ok(checked);
             };
+            snapshot.check_root(height, &txids)?;
             check_coinbase(&snapshot, height, txids.first().ok_or(DAMAGED_NUMBERS)?)?;
         }
         Ok(checked)
@@ -88,7 +91,12 @@ impl Index {
             let below = below.map(|below| snapshot.commitment(below)).transpose()?;
             let below = below.flatten().unwrap_or(Commitment::START);
             let commitment = below.followed_by_hash(&hash, &parsed.touches_hash());
-            let delta = row::encode(standing, &parsed.txids, &mut parsed.events, &self.keyed);
+            let transactions = BlockTransactions {
+                txids: &parsed.txids,
+                lengths: &parsed.lengths,
+                nodes: &parsed.nodes,
+            };
+            let delta = row::encode(standing, transactions, &mut parsed.events, &self.keyed);
             let txids = parsed.txids.iter().copied().map(Txid::from_byte_array);
             let txids: Vec<Txid> = txids.collect();
             let row = self.recent.row(height);

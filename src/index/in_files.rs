@@ -57,14 +57,32 @@ fn txids_of_part(
 ) -> Result<Vec<Txid>, Error> {
     let mut places = Vec::with_capacity(numbers.len());
     places::find(segment, numbers, &mut places)?;
-    let mut txids = Vec::with_capacity(numbers.len());
-    each(files, &places, |bytes| {
+    txids_at(files, &places)
+}
+
+/// The txids of the transactions at these places.
+pub(super) fn txids_at(
+    files: Option<&dyn BlockFiles>,
+    places: &[Place],
+) -> Result<Vec<Txid>, Error> {
+    let mut txids = Vec::with_capacity(places.len());
+    each(files, places, |bytes| {
         txids.push(txid(bytes).ok_or(Error::BlockFiles {
             fault: BlockFilesFault::Other,
         })?);
         Ok(())
     })?;
     Ok(txids)
+}
+
+/// The bytes at one place.
+pub(super) fn bytes(files: Option<&dyn BlockFiles>, place: Place) -> Result<Vec<u8>, Error> {
+    let mut found = Vec::new();
+    each(files, &[place], |bytes| {
+        found.extend_from_slice(bytes);
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// The bytes of one transaction.
@@ -75,12 +93,7 @@ pub(super) fn transaction(
 ) -> Result<Vec<u8>, Error> {
     let mut places = Vec::with_capacity(1);
     places::find(segment, &[number], &mut places)?;
-    let mut found = Vec::new();
-    each(files, &places, |bytes| {
-        found.extend_from_slice(bytes);
-        Ok(())
-    })?;
-    Ok(found)
+    bytes(files, places.pop().ok_or(UNREADABLE)?)
 }
 
 /// Visits the bytes at each place; those that follow each other, as in a whole block, are read at once.

@@ -9,6 +9,7 @@ use super::error::Error;
 use super::layer::ScriptEntry;
 use super::merge::{FingerprintSource, MergedFingerprints, MergedScripts, ScriptSource};
 use super::segment::fingerprints::{FingerprintSegmentBuilder, FingerprintWalk};
+use super::segment::places::{self, PlaceSegmentBuilder};
 use super::segment::scripts::{ScriptSegmentBuilder, ScriptWalk};
 use super::segment::store::Store;
 use super::segment::txids::{self, TxidSegmentBuilder};
@@ -26,8 +27,8 @@ pub(super) struct Job {
     shard: Shard,
     scripts: Vec<Piece>,
     fingerprints: Vec<Piece>,
-    /// Empty where they stay as they are.
-    txids: Vec<Arc<Segment>>,
+    /// Of places, or of txids; empty where they stay as they are.
+    numbered: Vec<Arc<Segment>>,
     blocks: Blocks,
 }
 
@@ -60,10 +61,9 @@ pub(super) fn plan(segments: &Segments, shape: &Shape, blocks: &Blocks) -> Optio
         .into_iter()
         .map(|(segment, _)| segment)
         .collect();
-    let are_txids = numbered
-        .iter()
-        .all(|segment| segment.file.spec.kind == Kind::Txids);
-    let txids = if bits == 0 && are_txids {
+    let mut kinds = numbered.iter().map(|segment| segment.file.spec.kind);
+    let first = kinds.next();
+    let numbered = if bits == 0 && kinds.all(|kind| Some(kind) == first) {
         numbered
     } else {
         Vec::new()
@@ -71,7 +71,7 @@ pub(super) fn plan(segments: &Segments, shape: &Shape, blocks: &Blocks) -> Optio
     Some(Job {
         scripts: parts(&segments.scripts),
         fingerprints: parts(&segments.fingerprints),
-        txids,
+        numbered,
         blocks: blocks.clone(),
         heights: target,
         shard,
@@ -103,11 +103,17 @@ impl Merging {
 }
 
 impl Job {
+    /// Number of the first transaction of some of the blocks.
+    fn first(&self, heights: &RangeInclusive<Height>) -> TxNum {
+        let block = self.blocks.get(*heights.start());
+        block.map_or(TxNum(0), |block| block.first)
+    }
+
     fn inputs(&self) -> Vec<SegmentId> {
         let keyed = self.scripts.iter().chain(&self.fingerprints);
         let keyed = keyed.map(|(segment, _)| segment);
         keyed
-            .chain(&self.txids)
+            .chain(&self.numbered)
             .map(|segment| segment.file.id)
             .collect()
     }
@@ -126,11 +132,15 @@ pub(super) fn run(
         return Ok(None);
     };
     let mut made = vec![scripts, fingerprints];
-    if job.txids.len() > 1 {
-        let Some(txids) = join_txids(job, store, &mut pace)? else {
+    if job.numbered.len() > 1 {
+        let joined = match job.numbered.first().map(|segment| segment.file.spec.kind) {
+            Some(Kind::Places) => join_places(job, store, &mut pace)?,
+            _ => join_txids(job, store, &mut pace)?,
+        };
+        let Some(joined) = joined else {
             return Ok(None);
         };
-        made.push(txids);
+        made.push(joined);
     }
     Ok(Some(made))
 }
@@ -180,15 +190,34 @@ fn merge_fingerprints(
 }
 
 fn join_txids(job: &Job, store: &dyn Store, pace: &mut Pace) -> Result<Option<SegmentFile>, Error> {
-    let first = |heights: &RangeInclusive<Height>| {
-        let block = job.blocks.get(*heights.start());
-        block.map_or(TxNum(0), |block| block.first)
-    };
-    let mut builder = TxidSegmentBuilder::create(store, job.heights.clone(), first(&job.heights))?;
-    for segment in &job.txids {
+    let first = job.first(&job.heights);
+    let mut builder = TxidSegmentBuilder::create(store, job.heights.clone(), first)?;
+    for segment in &job.numbered {
         let mut goes_on = true;
-        txids::each(segment, first(&segment.file.spec.heights), |txids| {
+        txids::each(segment, job.first(&segment.file.spec.heights), |txids| {
             builder.push(txids)?;
+            goes_on = goes_on && pace.goes_on();
+            Ok(())
+        })?;
+        if !goes_on {
+            return Ok(None);
+        }
+    }
+    builder.finish().map(Some)
+}
+
+fn join_places(
+    job: &Job,
+    store: &dyn Store,
+    pace: &mut Pace,
+) -> Result<Option<SegmentFile>, Error> {
+    let first = job.first(&job.heights);
+    let mut builder = PlaceSegmentBuilder::create(store, job.heights.clone(), first)?;
+    for segment in &job.numbered {
+        let mut goes_on = true;
+        let first = job.first(&segment.file.spec.heights);
+        places::each(segment, first, |file, offset, group| {
+            builder.push_group(file, offset, group)?;
             goes_on = goes_on && pace.goes_on();
             Ok(())
         })?;

@@ -11,6 +11,7 @@ use super::canonical::{CanonicalRows, Touch};
 use super::error::BlockFault;
 use super::event::{Event, EventKind};
 use super::keys::KeyedHash;
+use crate::chain::merkle::{GROUP_LEAVES, GROUP_LEVEL};
 use crate::chain::sha256::{self, Messages};
 use crate::chain::{Height, RawBlock, SpentRef, TxNum};
 
@@ -24,6 +25,8 @@ pub(super) struct Parsed {
     pub(super) txids: Vec<[u8; 32]>,
     /// Bytes of each transaction.
     pub(super) lengths: Vec<u32>,
+    /// Merkle nodes above each 64 transactions, if there are more.
+    pub(super) nodes: Vec<[u8; 32]>,
     pub(super) events: Vec<Event>,
     /// Those without an event are not hashed yet.
     touches: Vec<Touch>,
@@ -75,7 +78,13 @@ impl Parsed {
             return Err(BlockFault::Undecodable);
         }
         self.hash(standing, keyed).ok_or(BlockFault::TooLarge)?;
-        let root = sha256::merkle_root(&self.txids);
+        self.nodes.clear();
+        let root = if self.txids.len() > GROUP_LEAVES {
+            self.nodes = sha256::merkle_level(&self.txids, GROUP_LEVEL);
+            sha256::merkle_root(&self.nodes)
+        } else {
+            sha256::merkle_root(&self.txids)
+        };
         if root.as_ref().map(<[u8; 32]>::as_slice) != block.bytes.get(36..68) {
             return Err(BlockFault::MerkleRoot);
         }

@@ -301,6 +301,7 @@ mod tests {
     use super::*;
     use crate::chain::ScriptHash;
     use crate::index::event::{Event, EventKind};
+    use crate::index::groups::BlockTransactions;
     use crate::index::keys::{KeyedHash, Keys};
     use crate::index::parse::Standing;
     use crate::index::row;
@@ -339,7 +340,12 @@ mod tests {
             .unwrap()
         });
         let txids = [txid(height).to_byte_array()];
-        let bytes = row::encode(standing, &txids, &mut events, &keyed());
+        let transactions = BlockTransactions {
+            txids: &txids,
+            lengths: &[60],
+            nodes: &[],
+        };
+        let bytes = row::encode(standing, transactions, &mut events, &keyed());
         Row::parse(Height(height), TxNum(height), &bytes).unwrap()
     }
 

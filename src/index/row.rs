@@ -1,8 +1,9 @@
-//! The delta row: everything one block does to scripts, and the fingerprints of its txids, packed.
+//! The delta row: everything one block does to scripts, and what is known of its transactions, packed.
 //!
 //! ```text
-//! row      = varint transactions, fingerprints, scripts, checksum (4)
+//! row      = varint transactions, fingerprints, groups, scripts, checksum (4)
 //! fingerprints = 8 bytes, big-endian, for each transaction in the order of the block
+//! groups   = the transactions of the block, 64 at a time; see `groups`
 //! scripts  = for each script in the order of the prefix: prefix (8, big-endian), varint bytes of touches, touches
 //! touch    = varint 2 * (transaction - the one before it) + (1 if spending), event
 //! event    = funding:  varint vout, varint satoshi, tag (4)
@@ -16,6 +17,7 @@ use super::ScriptPrefix;
 use super::codec::{self, CHECKSUM_BYTES, Reader, Table};
 use super::error::Error;
 use super::event::{Event, EventKind};
+use super::groups::{self, BlockTransactions, Layout};
 use super::keys::{KeyedHash, OutPointTag, TxFingerprint};
 use super::layer::{Funding, ScriptEntry, Spending};
 use super::parse::Standing;
@@ -36,6 +38,8 @@ pub(super) struct Row {
     bytes: Box<[u8]>,
     /// Where the fingerprints begin.
     fingerprints_at: usize,
+    /// Where the groups begin.
+    groups_at: usize,
     /// Where the scripts begin.
     scripts_at: usize,
 }
@@ -65,16 +69,18 @@ pub(super) enum RowEvent {
 /// Packs a block; its events get into the order of the row.
 pub(super) fn encode(
     standing: Standing,
-    txids: &[[u8; 32]],
+    transactions: BlockTransactions<'_>,
     events: &mut [Event],
     keyed: &KeyedHash,
 ) -> Vec<u8> {
     let mut row = Vec::new();
-    codec::put_varint(&mut row, u64::try_from(txids.len()).unwrap_or(u64::MAX));
-    for txid in txids {
+    let count = u64::try_from(transactions.txids.len()).unwrap_or(u64::MAX);
+    codec::put_varint(&mut row, count);
+    for txid in transactions.txids {
         let fingerprint = keyed.fingerprint(&Txid::from_byte_array(*txid));
         row.extend_from_slice(&fingerprint.0.to_be_bytes());
     }
+    groups::put_block(&mut row, transactions.lengths, transactions.nodes);
     // Stable, so that a transaction's fundings, and then its spendings, keep the order of its outputs and inputs.
     events.sort_by_key(|event| (event.prefix, event.number, event.spent_height().is_some()));
     let mut packed = Vec::new();
@@ -128,14 +134,24 @@ impl Row {
             .and_then(|count| count.checked_mul(FINGERPRINT_BYTES))
             .and_then(|length| reader.take(length))
             .ok_or(DAMAGED)?;
+        let groups_at = bytes.len() - reader.remaining();
+        let (_, rest) = Layout::read(reader, transactions).ok_or(DAMAGED)?;
         Ok(Self {
             height,
             first,
             transactions,
             bytes: bytes.into(),
             fingerprints_at,
-            scripts_at: bytes.len() - reader.remaining(),
+            groups_at,
+            scripts_at: bytes.len() - rest.remaining(),
         })
+    }
+
+    /// The groups of its transactions.
+    pub(super) fn layout(&self) -> Result<Layout, Error> {
+        let groups = self.bytes.get(self.groups_at..self.scripts_at);
+        let layout = Layout::read(Reader::new(groups.unwrap_or_default()), self.transactions);
+        layout.map(|(layout, _)| layout).ok_or(DAMAGED)
     }
 
     /// Whether these are its bytes, with the checksum.
@@ -162,7 +178,7 @@ impl Row {
     }
 
     fn fingerprint_bytes(&self) -> &[[u8; FINGERPRINT_BYTES]] {
-        let bytes = self.bytes.get(self.fingerprints_at..self.scripts_at);
+        let bytes = self.bytes.get(self.fingerprints_at..self.groups_at);
         let (fingerprints, _) = bytes.unwrap_or_default().as_chunks();
         fingerprints
     }
@@ -286,6 +302,22 @@ mod tests {
         (0..count).map(|n| [n; 32]).collect()
     }
 
+    /// Of so many transactions; each call is of a block that is the same.
+    fn encoded(count: u8, events: &mut [Event]) -> Vec<u8> {
+        let txids = txids(count);
+        let lengths: Vec<u32> = (0..count).map(|n| 60 + u32::from(n)).collect();
+        let nodes = match count {
+            0..=64 => vec![],
+            _ => vec![[9; 32]; usize::from(count.div_ceil(64))],
+        };
+        let transactions = BlockTransactions {
+            txids: &txids,
+            lengths: &lengths,
+            nodes: &nodes,
+        };
+        encode(STANDING, transactions, events, &keyed())
+    }
+
     fn fingerprints(count: u8) -> impl Iterator<Item = TxFingerprint> {
         let txids = txids(count).into_iter().map(Txid::from_byte_array);
         txids.map(|txid| keyed().fingerprint(&txid))
@@ -336,6 +368,7 @@ mod tests {
                 (0..9_u8, 0..20_u32, prop::option::of(0..=1000_u32), 0..=u32::MAX / 2, any::<u64>()),
                 0..60,
             ),
+            count in 20..200_u8,
         ) {
             let events: Vec<Event> = raw
                 .into_iter()
@@ -343,9 +376,12 @@ mod tests {
                     event(script, transaction, spends, vout, amount)
                 })
                 .collect();
-            let bytes = encode(STANDING, &txids(20), &mut events.clone(), &keyed());
+            let bytes = encoded(count, &mut events.clone());
             let row = Row::parse(HEIGHT, STANDING.first, &bytes).unwrap();
-            prop_assert!(row.fingerprints().eq(fingerprints(20)));
+            prop_assert!(row.fingerprints().eq(fingerprints(count)));
+            let layout = row.layout().unwrap();
+            prop_assert_eq!(layout.lengths.len(), usize::from(count));
+            prop_assert_eq!(layout.nodes.len(), if count > 64 { usize::from(count.div_ceil(64)) } else { 0 });
             let mut expected: Vec<Told> = events
                 .iter()
                 .map(|event| {
@@ -365,7 +401,7 @@ mod tests {
         #[test]
         fn any_changed_byte_and_any_other_height_is_refused(at in 0..200_usize, mask in 1..=255_u8) {
             let mut events = [event(1, 0, None, 0, 5_000_000_000), event(2, 1, Some(3), 1, 9)];
-            let mut bytes = encode(STANDING, &txids(2), &mut events, &keyed());
+            let mut bytes = encoded(2, &mut events);
             prop_assert!(Row::parse(Height(1001), TxNum(0), &bytes).is_err());
             let at = at % bytes.len();
             bytes[at] ^= mask;

@@ -12,7 +12,7 @@ use super::segment::{Kind, SegmentFile, SegmentId, Shard, Spec};
 use crate::chain::{ChainTip, Height, TxNum};
 
 /// Rises with every change of a table or of a row.
-pub(super) const FORMAT_VERSION: u32 = 2;
+pub(super) const FORMAT_VERSION: u32 = 3;
 
 /// What the file is and how far it goes; see the `META_` names.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");

@@ -17,8 +17,9 @@ use super::layer::{Layer, ScriptEntry, Wanted};
 use super::merge::{FingerprintSource, ScriptSource};
 use super::segment::fingerprints::FingerprintWalk;
 use super::segment::scripts::ScriptWalk;
-use super::segment::{Kind, Segment, SegmentId, Spec, fingerprints, scripts, txids};
+use super::segment::{Kind, Segment, SegmentId, Spec, fingerprints, places, scripts, txids};
 use super::{BlockFiles, ScriptPrefix, in_files};
+use crate::chain::merkle::GROUP_LEAVES;
 use crate::chain::{Height, TxNum};
 
 const DAMAGED: Error = Error::Damaged {
@@ -145,6 +146,32 @@ impl Segments {
             return Ok(None);
         }
         in_files::transaction(self.files.as_deref(), segment, number).map(Some)
+    }
+
+    /// The Merkle nodes above each 64 transactions of a block; none where there are no more, or they are not kept.
+    pub(super) fn nodes(&self, height: Height, block: &Block) -> Result<Vec<[u8; 32]>, Error> {
+        let mut found = Vec::new();
+        let segment = self.numbered(height)?;
+        let end = block.end().ok_or(DAMAGED)?;
+        let firsts: Vec<TxNum> = (block.first.0..end.0)
+            .step_by(GROUP_LEAVES)
+            .map(TxNum)
+            .collect();
+        if segment.file.spec.kind == Kind::Places && firsts.len() > 1 {
+            places::nodes(segment, &firsts, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    /// Whether the txids of this block are those of transactions in the node's files.
+    pub(super) fn reads_files(&self, height: Height) -> bool {
+        let segment = self.numbered(height);
+        segment.is_ok_and(|segment| segment.file.spec.kind == Kind::Places)
+    }
+
+    /// The node's files, from which transactions are read.
+    pub(super) fn files(&self) -> Option<&dyn BlockFiles> {
+        self.files.as_deref()
     }
 
     fn numbered(&self, height: Height) -> Result<&Segment, Error> {

@@ -1,5 +1,7 @@
 //! Reading the index at one moment.
 
+mod transactions;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use super::error::{Error, guarded, store};
 use super::keys::KeyedHash;
 use super::layer::{Ambiguity, Funding, Layer as _, ScriptEntry, UNMATCHED, Wanted};
 use super::merge::{MergedFingerprints, MergedScripts};
+use super::newest::NewestPlaces;
 use super::parse;
 use super::recent::Recent;
 use super::schema::{HEADER_ROW_BYTES, HeaderRow, Tables};
@@ -27,6 +30,8 @@ pub(super) const DAMAGED_NUMBERS: Error = Error::Damaged {
     attempt: "find a transaction of the index by its number",
 };
 
+pub use transactions::Proven;
+
 /// The index at one moment. It pins pages of the file, so it is to be held no longer than an answer takes.
 pub struct Snapshot {
     network: Network,
@@ -37,6 +42,8 @@ pub struct Snapshot {
     segments: Arc<Segments>,
     /// The blocks above them.
     delta: DeltaLayer,
+    /// Where these lie in the node's files.
+    newest: NewestPlaces,
 }
 
 /// A transaction and where it stands.
@@ -61,6 +68,7 @@ impl Snapshot {
         blocks: Blocks,
         segments: Arc<Segments>,
         recent: Recent,
+        newest: NewestPlaces,
         tables: Tables,
     ) -> Self {
         Self {
@@ -74,6 +82,7 @@ impl Snapshot {
                 txids: tables.txids,
                 keyed,
             },
+            newest,
         }
     }
 
@@ -186,33 +195,6 @@ impl Snapshot {
         Ok(Amount::from_sat(sum))
     }
 
-    /// Where a transaction is; the later place of the two that a repeated coinbase has.
-    pub fn position(&self, txid: &Txid) -> Result<Option<BlockPosition>, Error> {
-        let found = self.number(txid)?;
-        Ok(found.map(|(_, position)| position))
-    }
-
-    /// All txids of a block in its order; `None` above the tip.
-    pub fn block_txids(&self, height: Height) -> Result<Option<Vec<Txid>>, Error> {
-        let Some(block) = self.blocks.get(height) else {
-            return Ok(None);
-        };
-        let indexes: Vec<u32> = (0..block.transactions).collect();
-        let mut txids = Vec::new();
-        self.txids_at(height, &indexes, &mut txids)?;
-        Ok(Some(txids))
-    }
-
-    /// The bytes of a transaction, witness included, if the index knows where the node's block files have it.
-    pub fn transaction(&self, txid: &Txid) -> Result<Option<Vec<u8>>, Error> {
-        match self.number(txid)? {
-            Some((number, position)) if position.height.0 < self.segments.count() => {
-                self.segments.transaction(position.height, number)
-            }
-            Some(_) | None => Ok(None),
-        }
-    }
-
     /// Outputs by outpoint, whether or not spent; `None` for those not in the chain, not indexed, or in an old
     /// transaction that `reader` does not give.
     pub fn outputs(
@@ -295,12 +277,6 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The txid of a transaction number; [`Error::UnknownNumber`] beyond the tip.
-    pub fn txid(&self, number: TxNum) -> Result<Txid, Error> {
-        let position = self.blocks.position(number).ok_or(Error::UnknownNumber)?;
-        self.txid_at(position)
-    }
-
     pub(super) fn header_row(&self, height: Height) -> Result<Option<HeaderRow>, Error> {
         guarded(READ_HEADERS, || {
             let row = self.headers.get(height.0).map_err(store(READ_HEADERS))?;
@@ -367,42 +343,6 @@ impl Snapshot {
         self.segments.script(prefix, wanted, &mut entry)?;
         self.delta.script(prefix, wanted, &mut entry)?;
         Ok(entry)
-    }
-
-    fn number(&self, txid: &Txid) -> Result<Option<(TxNum, BlockPosition)>, Error> {
-        let mut candidates = Vec::new();
-        let fingerprint = self.keyed.fingerprint(txid);
-        self.segments.candidates(fingerprint, &mut candidates)?;
-        self.delta.candidates(fingerprint, &mut candidates)?;
-        for number in candidates.into_iter().rev() {
-            let position = self.blocks.position(number).ok_or(DAMAGED_NUMBERS)?;
-            if self.txid_at(position)? == *txid {
-                return Ok(Some((number, position)));
-            }
-        }
-        Ok(None)
-    }
-
-    fn txid_at(&self, position: BlockPosition) -> Result<Txid, Error> {
-        let mut txids = Vec::with_capacity(1);
-        self.txids_at(position.height, &[position.index], &mut txids)?;
-        txids.pop().ok_or(DAMAGED_NUMBERS)
-    }
-
-    fn txids_at(
-        &self,
-        height: Height,
-        indexes: &[u32],
-        found: &mut Vec<Txid>,
-    ) -> Result<(), Error> {
-        if height.0 >= self.segments.count() {
-            return self.delta.txids(height, indexes, found);
-        }
-        let first = self.blocks.get(height).ok_or(DAMAGED_NUMBERS)?.first;
-        let number = |index: &u32| first.0.checked_add(*index).map(TxNum);
-        let numbers: Option<Vec<TxNum>> = indexes.iter().map(number).collect();
-        let numbers = numbers.ok_or(DAMAGED_NUMBERS)?;
-        self.segments.txids(&numbers, found)
     }
 
     /// Txids and places of ascending numbers. Of a coinbase that was mined twice (BIP 30) only the later is told:

@@ -1,5 +1,6 @@
 //! Old delta rows become segments, segments are merged: each time files first, then one commit that names them.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bitcoin::hashes::Hash as _;
@@ -14,13 +15,15 @@ use super::recent::Recent;
 use super::schema::Tables;
 use super::segment::cache::{CacheBudget, SHARE_BYTES_MIN};
 use super::segment::fingerprints::FingerprintSegmentBuilder;
+use super::segment::places::PlaceSegmentBuilder;
 use super::segment::scripts::ScriptSegmentBuilder;
 use super::segment::store::Store;
 use super::segment::txids::TxidSegmentBuilder;
 use super::segment::{Segment, SegmentFile, SegmentId, Shard};
 use super::segments::Segments;
+use super::snapshot::DAMAGED_NUMBERS;
 use super::writer::{self, Manifest};
-use crate::chain::Height;
+use crate::chain::{Height, TxNum};
 
 /// A file this small is cached whole; of a larger one the way to its blobs.
 const CACHED_WHOLE_BYTES: u64 = 1024 * 1024;
@@ -119,21 +122,50 @@ impl Index {
         while let Some((fingerprint, number)) = list.next()? {
             fingerprints.push(fingerprint, number)?;
         }
-        let blocks = self.snapshot.blocks();
-        let number = blocks.get(Height(first)).map(|block| block.first);
-        let number = number.ok_or(super::snapshot::DAMAGED_NUMBERS)?;
-        let mut txids = TxidSegmentBuilder::create(store, heights, number)?;
-        for height in first..=last {
-            let of_block = self.snapshot.block_txids(Height(height))?;
-            let of_block = of_block.ok_or(super::snapshot::DAMAGED_NUMBERS)?;
-            for txid in of_block {
-                txids.push(&[txid.to_byte_array()])?;
-            }
-        }
-        let made = vec![scripts.finish()?, fingerprints.finish()?, txids.finish()?];
+        let numbered = match self.places(heights.clone())? {
+            Some(places) => places,
+            None => self.txids(heights)?,
+        };
+        let made = vec![scripts.finish()?, fingerprints.finish()?, numbered];
         let mut recent = self.recent.clone();
         recent.drop_front(Height(last))?;
         self.change_segments(made, Vec::new(), Some((Height(last), recent)))
+    }
+
+    /// Where the transactions of these blocks, which have delta rows, stand in the node's files; `None` unless all of them
+    /// are found there.
+    fn places(&self, heights: RangeInclusive<Height>) -> Result<Option<SegmentFile>, Error> {
+        let mut blocks = Vec::new();
+        for height in (heights.start().0..=heights.end().0).map(Height) {
+            match self.snapshot.block_place(height)? {
+                Some(block) => blocks.push(block),
+                None => return Ok(None),
+            }
+        }
+        let number = self.first_number(&heights)?;
+        let mut builder = PlaceSegmentBuilder::create(&*self.store, heights, number)?;
+        for block in blocks {
+            let layout = &block.layout;
+            builder.push_block(block.file, block.offset, &layout.lengths, &layout.nodes)?;
+        }
+        builder.finish().map(Some)
+    }
+
+    fn txids(&self, heights: RangeInclusive<Height>) -> Result<SegmentFile, Error> {
+        let number = self.first_number(&heights)?;
+        let mut builder = TxidSegmentBuilder::create(&*self.store, heights.clone(), number)?;
+        for height in (heights.start().0..=heights.end().0).map(Height) {
+            let txids = self.snapshot.block_txids(height)?.ok_or(DAMAGED_NUMBERS)?;
+            for txid in txids {
+                builder.push(&[txid.to_byte_array()])?;
+            }
+        }
+        builder.finish()
+    }
+
+    fn first_number(&self, heights: &RangeInclusive<Height>) -> Result<TxNum, Error> {
+        let block = self.snapshot.blocks().get(*heights.start());
+        block.map(|block| block.first).ok_or(DAMAGED_NUMBERS)
     }
 
     /// Whether the merge came to something.

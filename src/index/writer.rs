@@ -6,6 +6,7 @@ use redb::{Database, Durability, Table, WriteTransaction};
 use super::ScriptPrefix;
 use super::commitment::Commitment;
 use super::error::{self, BlockFault, Error, store};
+use super::groups::BlockTransactions;
 use super::keys::KeyedHash;
 use super::parse::{Parsed, Standing};
 use super::recent::Recent;
@@ -131,7 +132,13 @@ fn new_block(
     let standing = Standing { height, first };
     parsed.read(standing, block, keyed)?;
     let commitment = below.map_or(Commitment::START, |below| below.commitment);
+    let touches_hash = parsed.touches_hash();
     let header = block.bytes.first_chunk();
+    let transactions = BlockTransactions {
+        txids: &parsed.txids,
+        lengths: &parsed.lengths,
+        nodes: &parsed.nodes,
+    };
     Ok(NewBlock {
         height,
         header: HeaderRow {
@@ -140,9 +147,9 @@ fn new_block(
             first,
             transactions: u32::try_from(parsed.txids.len())
                 .map_err(|_overflow| BlockFault::TooLarge)?,
-            commitment: commitment.followed_by_hash(&hash, &parsed.touches_hash()),
+            commitment: commitment.followed_by_hash(&hash, &touches_hash),
         },
-        delta: row::encode(standing, &parsed.txids, &mut parsed.events, keyed),
+        delta: row::encode(standing, transactions, &mut parsed.events, keyed),
         txids: parsed.txids.as_flattened().to_vec(),
     })
 }

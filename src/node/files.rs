@@ -12,7 +12,7 @@ mod records;
 mod tests;
 mod undo;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -141,6 +141,34 @@ impl BlockFiles {
             last = number.map_or(last, |number| last.max(number));
         }
         Ok(last)
+    }
+
+    /// Where these blocks lie, as far as they are in the last so many files.
+    pub fn find(
+        &self,
+        blocks: &[BlockHash],
+        files_max: u32,
+    ) -> Result<Vec<Option<BlockPlace>>, FilesError> {
+        let wanted: HashSet<&BlockHash> = blocks.iter().collect();
+        let mut places: HashMap<BlockHash, BlockPlace> = HashMap::new();
+        let last = self.last()?;
+        let lowest = last.saturating_add(1).saturating_sub(files_max);
+        for number in (lowest..=last).rev() {
+            if places.len() == wanted.len() {
+                break;
+            }
+            let mut file = self.file(number)?;
+            // What lies behind the last of them need not be searched.
+            while places.len() < wanted.len()
+                && let Some(found) = file.next_block()?
+            {
+                if wanted.contains(&found.hash) {
+                    places.insert(found.hash, found.place);
+                }
+            }
+        }
+        let found = blocks.iter().map(|hash| places.get(hash).copied());
+        Ok(found.collect())
     }
 
     /// Opens a file to read any part of it.

@@ -2,14 +2,12 @@
 
 use bitcoin::block::Header;
 use bitcoin::consensus::encode;
-use bitcoin::hashes::Hash as _;
 
 use super::{
     Answer, BlockOfTransaction, CatchUp, Error, HeaderProof, NodeReader, NodeSilent, View,
     WholeTransaction,
 };
-use crate::chain::Height;
-use crate::chain::merkle::MerkleBranch;
+use crate::chain::{BlockPosition, Height};
 use crate::limits;
 use crate::redact::ClientTxid;
 
@@ -77,23 +75,41 @@ fn header_proof(view: &View, height: Height, checkpoint: Height) -> Result<Heade
 }
 
 pub(super) fn merkle(view: &View, txid: &ClientTxid, height: Height) -> Result<Answer, Error> {
-    let txids = view
-        .snapshot
-        .block_txids(height)
-        .map_err(Error::Index)?
-        .ok_or(Error::HeightOutOfRange)?;
-    let position = txids
-        .iter()
-        .position(|found| found == txid.expose())
-        .ok_or(Error::NotInBlock)?;
-    let leaves = txids.iter().map(|found| found.to_byte_array()).collect();
-    let branch = MerkleBranch::of(leaves, position).ok_or(Error::NotInBlock)?;
-    let index = u32::try_from(position).map_err(|_overflow| Error::NotInBlock)?;
+    let proven = view.snapshot.proven_in(txid.expose(), height);
+    let Some(proven) = proven.map_err(Error::Index)? else {
+        return Err(not_there(view, height));
+    };
     Ok(Answer::Merkle {
         height,
-        siblings: branch.siblings,
-        index,
+        siblings: proven.branch.siblings,
+        index: proven.index,
     })
+}
+
+pub(super) fn transaction_at(
+    view: &View,
+    height: Height,
+    index: u32,
+    proof: bool,
+) -> Result<Answer, Error> {
+    let position = BlockPosition { height, index };
+    let found = if proof {
+        let proven = view.snapshot.proven(position).map_err(Error::Index)?;
+        proven.map(|proven| (proven.txid, Some(proven.branch.siblings)))
+    } else {
+        let txid = view.snapshot.txid_of(position).map_err(Error::Index)?;
+        txid.map(|txid| (txid, None))
+    };
+    let (txid, siblings) = found.ok_or_else(|| not_there(view, height))?;
+    Ok(Answer::TransactionAt { txid, siblings })
+}
+
+/// Why a block does not have a transaction.
+fn not_there(view: &View, height: Height) -> Error {
+    match view.tip() {
+        Some(tip) if height <= tip.height => Error::NotInBlock,
+        Some(_) | None => Error::HeightOutOfRange,
+    }
 }
 
 pub(super) fn transaction(

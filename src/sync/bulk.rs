@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 
+use bitcoin::BlockHash;
+
 use super::speed::Stretch;
 use super::{ChainSource, Error};
-use crate::chain::{Height, Network};
+use crate::chain::{BlockPlace, Height, Network};
 use crate::error;
 use crate::index::bulk::{self, Built, BulkProgress, BulkShape, PlannedBlock};
 use crate::index::{self, Index, OpenBlockFile};
@@ -401,6 +403,12 @@ enum Failure {
 impl index::BlockFiles for BlockFiles {
     fn open(&self, file: u32) -> io::Result<Box<dyn OpenBlockFile>> {
         Ok(Box::new(self.bytes(file)?))
+    }
+
+    fn places(&self, blocks: &[BlockHash], files_max: u32) -> Vec<Option<BlockPlace>> {
+        // Of a block that is not found the node itself can be asked.
+        self.find(blocks, files_max)
+            .unwrap_or_else(|_unreadable| vec![None; blocks.len()])
     }
 }
 

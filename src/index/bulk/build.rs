@@ -15,7 +15,7 @@ use crate::index::event;
 use crate::index::keys::TxFingerprint;
 use crate::index::schema::HeaderRow;
 use crate::index::segment::fingerprints::FingerprintSegmentBuilder;
-use crate::index::segment::places::{Place, PlaceSegmentBuilder};
+use crate::index::segment::places::PlaceSegmentBuilder;
 use crate::index::segment::scripts::ScriptSegmentBuilder;
 use crate::index::segment::txids::TxidSegmentBuilder;
 use crate::index::segment::{Kind, SegmentFile, Shard};
@@ -217,16 +217,8 @@ impl Bulk {
         let mut builder = PlaceSegmentBuilder::create(&*self.store, heights.clone(), first)?;
         records.each(|record| {
             self.go_on()?;
-            let (file, mut offset) = record.first.ok_or(DAMAGED)?;
-            for length in record.lengths {
-                builder.push(Place {
-                    file,
-                    offset,
-                    length,
-                })?;
-                offset = offset.saturating_add(u64::from(length));
-            }
-            Ok(())
+            let (file, offset) = record.first.ok_or(DAMAGED)?;
+            builder.push_block(file, offset, &record.lengths, &record.hashes)
         })?;
         builder.finish()
     }
@@ -240,7 +232,7 @@ impl Bulk {
         let mut builder = TxidSegmentBuilder::create(&*self.store, heights.clone(), first)?;
         records.each(|record| {
             self.go_on()?;
-            builder.push(&record.txids)
+            builder.push(&record.hashes)
         })?;
         builder.finish()
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! record = header (80), hash of the touches (32), varint transactions, varint length of each,
 //!          varint file + 1 and varint offset of the first one (0 where they have no place),
-//!          txids (32 each), if they are wanted
+//!          txids (32 each) if they are wanted, otherwise Merkle nodes (32 each)
 //! ```
 //!
 //! Each thread writes a file of its own, in the order in which blocks come to it.
@@ -15,6 +15,7 @@ use std::path::Path;
 
 use super::spill::{self, DAMAGED};
 use crate::chain::Height;
+use crate::chain::merkle::GROUP_LEAVES;
 use crate::index::codec::{self, Reader};
 use crate::index::error::{self, Error};
 
@@ -37,8 +38,8 @@ pub(super) struct Record {
     /// Bytes of each transaction.
     pub(super) lengths: Vec<u32>,
     pub(super) first: FirstPlace,
-    /// Empty where they were not wanted.
-    pub(super) txids: Vec<[u8; 32]>,
+    /// Of the transactions where they are wanted; otherwise the Merkle nodes above groups of them.
+    pub(super) hashes: Vec<[u8; 32]>,
 }
 
 impl RecordWriter {
@@ -58,7 +59,7 @@ impl RecordWriter {
         touches_hash: &[u8; 32],
         lengths: &[u32],
         first: FirstPlace,
-        txids: &[[u8; 32]],
+        hashes: &[[u8; 32]],
     ) -> Result<(), Error> {
         let buffer = &mut self.buffer;
         buffer.clear();
@@ -76,7 +77,7 @@ impl RecordWriter {
             }
             None => buffer.push(0),
         }
-        buffer.extend_from_slice(txids.as_flattened());
+        buffer.extend_from_slice(hashes.as_flattened());
         self.file.write_all(buffer).map_err(error::io(WRITE))?;
         self.heights.push((height, self.length));
         let written = u64::try_from(buffer.len()).map_err(|_overflow| DAMAGED)?;
@@ -199,15 +200,17 @@ impl Records {
             Some(file) => Some((file, reader.varint()?)),
             None => None,
         };
-        let mut txids = Vec::new();
-        if self.wants_txids {
-            let (whole, _) = reader.take(count.checked_mul(32)?)?.as_chunks::<32>();
-            txids.extend_from_slice(whole);
-        }
+        let of_each = if self.wants_txids { 1 } else { GROUP_LEAVES };
+        let expected = match count.div_ceil(of_each) {
+            // A block of one group has no node above it.
+            1 if !self.wants_txids => 0,
+            expected => expected,
+        };
+        let (hashes, _) = reader.take(expected.checked_mul(32)?)?.as_chunks::<32>();
         reader.is_empty().then_some(Record {
             lengths: lengths?,
             first,
-            txids,
+            hashes: hashes.to_vec(),
         })
     }
 }

@@ -58,6 +58,12 @@ impl BlobKey {
         }
     }
 
+    /// How many numbers after the first of its blob this one stands.
+    pub(super) fn index_of(&self, number: TxNum) -> Option<usize> {
+        let index = u64::from(number.0).checked_sub(self.first)?;
+        usize::try_from(index).ok()
+    }
+
     fn to_bytes(self) -> [u8; KEY_BYTES] {
         let mut bytes = [0; KEY_BYTES];
         let (first, part) = bytes.split_at_mut(8);

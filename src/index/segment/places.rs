@@ -1,13 +1,12 @@
 //! Segments of places: where in the node's block files each transaction stands, by number.
 //!
 //! ```text
-//! blob   = count of groups (2, big-endian), where each group ends (2, big-endian, from the first on), groups
-//! group  = up to 64 transactions: varint file, varint offset, varint (least length), entries
-//! entry  = varint (length - least + 1), for a transaction that begins where the one before it ends
-//!        | 0, varint file, varint offset, varint (length - least), for any other
+//! blob   = count of groups (2, big-endian), for each where it ends (2, big-endian, from the first on) and how many
+//!          transactions there are up to there (2, big-endian), groups
+//! group  = varint file, varint offset of its first transaction, group as in `groups`
 //! ```
 //!
-//! The first transaction of a group begins at its file and offset.
+//! A group has transactions of one block only, so they stand next to each other.
 
 use std::ops::RangeInclusive;
 
@@ -17,10 +16,11 @@ use super::{Kind, SegmentFile};
 use crate::chain::{Height, TxNum};
 use crate::index::codec::{self, Reader};
 use crate::index::error::Error;
+use crate::index::groups::{self, Group, Lengths, NODE_BYTES};
 use crate::limits;
 
-/// Transactions in a group, which is read whole.
-const GROUP: usize = 64;
+/// Bytes for each group before the first of them.
+const ENTRY_BYTES: usize = 4;
 
 /// Where a transaction stands, witness included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +47,12 @@ impl Place {
 /// Writes a segment of places.
 pub(in crate::index) struct PlaceSegmentBuilder<'a> {
     blobs: BlobWriter<'a>,
-    group: Vec<Place>,
     /// Groups of the blob in the making.
     packed: Vec<u8>,
-    ends: Vec<u16>,
+    /// Where each of them ends, and how many transactions there are up to there.
+    ends: Vec<(u16, u16)>,
+    group: Vec<u8>,
+    /// Number of the first transaction in the blob.
     first: u64,
     next: u64,
     entries: u64,
@@ -65,84 +67,78 @@ impl<'a> PlaceSegmentBuilder<'a> {
     ) -> Result<Self, Error> {
         Ok(Self {
             blobs: BlobWriter::numbered(store, Kind::Places, heights, first)?,
-            group: Vec::with_capacity(GROUP),
             packed: Vec::new(),
             ends: Vec::new(),
+            group: Vec::new(),
             first: u64::from(first.0),
             next: u64::from(first.0),
             entries: 0,
         })
     }
 
-    /// Adds the next transaction.
-    pub(in crate::index) fn push(&mut self, place: Place) -> Result<(), Error> {
-        self.group.push(place);
-        self.entries += 1;
-        if self.group.len() == GROUP {
-            self.close_group()?;
+    /// Adds the transactions of the next block, the first of which stands at this offset of a file.
+    pub(in crate::index) fn push_block(
+        &mut self,
+        file: u32,
+        mut offset: u64,
+        lengths: &[u32],
+        nodes: &[[u8; NODE_BYTES]],
+    ) -> Result<(), Error> {
+        for group in groups::of_block(lengths, nodes) {
+            self.push_group(file, offset, group)?;
+            let length: u64 = group.lengths.iter().map(|length| u64::from(*length)).sum();
+            offset = offset.saturating_add(length);
         }
+        Ok(())
+    }
+
+    /// Adds the next group.
+    pub(in crate::index) fn push_group(
+        &mut self,
+        file: u32,
+        offset: u64,
+        group: Group<'_>,
+    ) -> Result<(), Error> {
+        self.group.clear();
+        codec::put_varint(&mut self.group, u64::from(file));
+        codec::put_varint(&mut self.group, offset);
+        groups::put(&mut self.group, group);
+        let directory = 2 + ENTRY_BYTES * (self.ends.len() + 1);
+        let length = FRAME_BYTES + directory + self.packed.len() + self.group.len();
+        if length > limits::SEGMENT_BLOB_BYTES {
+            self.flush()?;
+        }
+        self.packed.extend_from_slice(&self.group);
+        let count = u64::try_from(group.lengths.len()).map_err(|_overflow| DAMAGED)?;
+        self.next += count;
+        self.entries += count;
+        let end = u16::try_from(self.packed.len()).map_err(|_overflow| DAMAGED)?;
+        let count = u16::try_from(self.next - self.first).map_err(|_overflow| DAMAGED)?;
+        self.ends.push((end, count));
         Ok(())
     }
 
     /// Completes the segment; it counts once the manifest names it.
     pub(in crate::index) fn finish(mut self) -> Result<SegmentFile, Error> {
-        self.close_group()?;
         self.flush()?;
         self.blobs.finish(self.entries)
     }
 
-    fn close_group(&mut self) -> Result<(), Error> {
-        if self.group.is_empty() {
-            return Ok(());
-        }
-        let packed = pack(&self.group).ok_or(DAMAGED)?;
-        let length = FRAME_BYTES + 2 + 2 * (self.ends.len() + 1) + self.packed.len() + packed.len();
-        if length > limits::SEGMENT_BLOB_BYTES {
-            self.flush()?;
-        }
-        self.packed.extend_from_slice(&packed);
-        let end = u16::try_from(self.packed.len()).map_err(|_overflow| DAMAGED)?;
-        self.ends.push(end);
-        self.next += u64::try_from(self.group.len()).map_err(|_overflow| DAMAGED)?;
-        self.group.clear();
-        Ok(())
-    }
-
     fn flush(&mut self) -> Result<(), Error> {
-        if self.ends.is_empty() {
-            return Ok(());
-        }
         let count = u16::try_from(self.ends.len()).map_err(|_overflow| DAMAGED)?;
-        let mut blob = count.to_be_bytes().to_vec();
-        blob.extend(self.ends.drain(..).flat_map(u16::to_be_bytes));
-        blob.append(&mut self.packed);
-        let key = BlobKey::of(self.first);
-        self.first = self.next;
-        self.blobs.push(key, blob)
-    }
-}
-
-fn pack(group: &[Place]) -> Option<Vec<u8>> {
-    let least = group.iter().map(|place| place.length).min()?;
-    let first = group.first()?;
-    let mut out = Vec::new();
-    codec::put_varint(&mut out, u64::from(first.file));
-    codec::put_varint(&mut out, first.offset);
-    codec::put_varint(&mut out, u64::from(least));
-    let mut expected = (first.file, first.offset);
-    for place in group {
-        let length = u64::from(place.length - least);
-        if expected == (place.file, place.offset) {
-            codec::put_varint(&mut out, length + 1);
-        } else {
-            out.push(0);
-            codec::put_varint(&mut out, u64::from(place.file));
-            codec::put_varint(&mut out, place.offset);
-            codec::put_varint(&mut out, length);
+        let mut blob = Vec::new();
+        if count > 0 {
+            blob.extend(count.to_be_bytes());
         }
-        expected = (place.file, place.end()?);
+        for (end, transactions) in self.ends.drain(..) {
+            blob.extend(end.to_be_bytes());
+            blob.extend(transactions.to_be_bytes());
+        }
+        blob.append(&mut self.packed);
+        let first = self.first;
+        self.first = self.next;
+        self.blobs.push_gathered(first, &mut blob)
     }
-    Some(out)
 }
 
 /// Adds where the transactions of ascending numbers stand, all of which the segment has; each blob is read once.
@@ -158,60 +154,185 @@ pub(in crate::index) fn find(
     })
 }
 
+/// Adds the Merkle nodes above the groups that begin with these ascending numbers.
+pub(in crate::index) fn nodes(
+    segment: &Segment,
+    firsts: &[TxNum],
+    found: &mut Vec<[u8; NODE_BYTES]>,
+) -> Result<(), Error> {
+    segment.of_numbers(firsts, |key, blob, rest| {
+        let groups = Groups::open(blob).ok_or(DAMAGED)?;
+        let before = found.len();
+        for first in rest {
+            let index = key.index_of(*first).ok_or(DAMAGED)?;
+            let Some(group) = groups.holding(index) else {
+                // It is in a later blob.
+                break;
+            };
+            let node = group.bytes.last_chunk();
+            let node = node.filter(|_| group.first == index).ok_or(DAMAGED)?;
+            found.push(*node);
+        }
+        Ok(found.len() - before)
+    })
+}
+
+/// Visits all groups in their order, with the file and the offset of each; `first` is the number of the first
+/// transaction.
+pub(in crate::index) fn each(
+    segment: &Segment,
+    first: TxNum,
+    mut visit: impl FnMut(u32, u64, Group<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut walk = segment.walk(BlobKey::of(first.0.into())..=BlobKey::of(u64::MAX))?;
+    let mut lengths = Vec::new();
+    let mut read = |_, blob: &[u8]| {
+        let groups = Groups::open(blob).ok_or(DAMAGED)?;
+        for number in 0..groups.count() {
+            let group = groups.get(number).ok_or(DAMAGED)?;
+            let (file, offset, node) = group.unpack(&mut lengths).ok_or(DAMAGED)?;
+            let group = Group {
+                lengths: &lengths,
+                node: node.as_ref(),
+            };
+            visit(file, offset, group)?;
+        }
+        Ok(())
+    };
+    while let Some(()) = walk.next(&mut read)? {}
+    Ok(())
+}
+
 /// Adds the places of those of the numbers, from the first on, that a blob has.
 fn unpack(key: BlobKey, blob: &[u8], numbers: &[TxNum], found: &mut Vec<Place>) -> Option<()> {
-    let mut reader = Reader::new(blob);
-    let count = usize::from(u16::from_be_bytes(reader.array()?));
-    let (ends, _) = reader.take(count.checked_mul(2)?)?.as_chunks::<2>();
-    let end = |group: usize| {
-        let end = ends.get(group);
-        end.map(|end| usize::from(u16::from_be_bytes(*end)))
-    };
-    let groups = reader.take(reader.remaining())?;
-    let mut open: Option<(usize, Group<'_>)> = None;
+    let groups = Groups::open(blob)?;
+    let mut open: Option<(Packed<'_>, Places<'_>)> = None;
     for number in numbers {
-        let index = usize::try_from(u64::from(number.0).checked_sub(key.first)?).ok()?;
-        let wanted = index / GROUP;
-        let Some(to) = end(wanted) else {
-            // It is in a later blob.
-            return Some(());
-        };
-        let group = match &mut open {
-            Some((number, group)) if *number == wanted => group,
-            open => {
-                let from = match wanted.checked_sub(1) {
-                    Some(before) => end(before)?,
-                    None => 0,
-                };
-                let group = Group::begin(groups.get(from..to)?)?;
-                &mut open.insert((wanted, group)).1
-            }
-        };
-        found.push(group.at(index % GROUP)?);
+        let index = key.index_of(*number)?;
+        if open.as_ref().is_none_or(|(group, _)| index >= group.end) {
+            let Some(group) = groups.holding(index) else {
+                // It is in a later blob.
+                return Some(());
+            };
+            open = Some((group, Places::of(&group)?));
+        }
+        let (group, places) = open.as_mut()?;
+        found.push(places.at(index.checked_sub(group.first)?)?);
     }
     Some(())
 }
 
-/// A group, read as far as was asked for.
-struct Group<'a> {
-    reader: Reader<'a>,
-    least: u64,
+/// The groups of a blob.
+struct Groups<'a> {
+    directory: &'a [[u8; ENTRY_BYTES]],
+    bytes: &'a [u8],
+}
+
+/// A group of a blob, with the indexes of its transactions in the blob.
+#[derive(Clone, Copy)]
+struct Packed<'a> {
+    first: usize,
+    /// After the last one.
+    end: usize,
+    bytes: &'a [u8],
+}
+
+/// A group whose lengths are to be read.
+struct Begun<'a> {
+    file: u32,
+    offset: u64,
+    lengths: Lengths<'a>,
+}
+
+impl<'a> Groups<'a> {
+    fn open(blob: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader::new(blob);
+        let count = usize::from(u16::from_be_bytes(reader.array()?));
+        let (directory, _) = reader.take(count.checked_mul(ENTRY_BYTES)?)?.as_chunks();
+        Some(Self {
+            directory,
+            bytes: reader.rest(),
+        })
+    }
+
+    fn count(&self) -> usize {
+        self.directory.len()
+    }
+
+    /// Where a group ends, and how many transactions there are up to there.
+    fn end(&self, group: usize) -> Option<(usize, usize)> {
+        let [a, b, c, d] = *self.directory.get(group)?;
+        let number = |bytes| usize::from(u16::from_be_bytes(bytes));
+        Some((number([a, b]), number([c, d])))
+    }
+
+    fn get(&self, group: usize) -> Option<Packed<'a>> {
+        let (to, end) = self.end(group)?;
+        let (from, first) = match group.checked_sub(1) {
+            Some(before) => self.end(before)?,
+            None => (0, 0),
+        };
+        let bytes = self.bytes.get(from..to)?;
+        Some(Packed { first, end, bytes })
+    }
+
+    /// The group with the transaction at this index of the blob.
+    fn holding(&self, index: usize) -> Option<Packed<'a>> {
+        let ends_before =
+            |[_, _, c, d]: &[u8; ENTRY_BYTES]| usize::from(u16::from_be_bytes([*c, *d])) <= index;
+        self.get(self.directory.partition_point(ends_before))
+    }
+}
+
+impl<'a> Packed<'a> {
+    fn begin(&self) -> Option<Begun<'a>> {
+        let mut reader = Reader::new(self.bytes);
+        Some(Begun {
+            file: reader.varint_u32()?,
+            offset: reader.varint()?,
+            lengths: Lengths::begin(reader)?,
+        })
+    }
+
+    /// File and offset, and the node if there is one; the lengths are put into the list.
+    fn unpack(&self, lengths: &mut Vec<u32>) -> Option<(u32, u64, Option<[u8; NODE_BYTES]>)> {
+        let mut begun = self.begin()?;
+        lengths.clear();
+        for _ in self.first..self.end {
+            lengths.push(begun.lengths.next()?);
+        }
+        let mut rest = begun.lengths.into_rest();
+        let node = if rest.is_empty() {
+            None
+        } else {
+            Some(rest.array()?)
+        };
+        Some((begun.file, begun.offset, node))
+    }
+}
+
+/// The places of a group, read as far as was asked for.
+struct Places<'a> {
+    lengths: Lengths<'a>,
     /// Places read so far.
     read: usize,
     last: Place,
 }
 
-impl<'a> Group<'a> {
-    fn begin(bytes: &'a [u8]) -> Option<Self> {
-        let mut reader = Reader::new(bytes);
+impl<'a> Places<'a> {
+    fn of(group: &Packed<'a>) -> Option<Self> {
+        let Begun {
+            file,
+            offset,
+            lengths,
+        } = group.begin()?;
         let last = Place {
-            file: reader.varint_u32()?,
-            offset: reader.varint()?,
+            file,
+            offset,
             length: 0,
         };
         Some(Self {
-            least: reader.varint()?,
-            reader,
+            lengths,
             read: 0,
             last,
         })
@@ -220,20 +341,10 @@ impl<'a> Group<'a> {
     /// The place at an index, which is not below the one asked for before.
     fn at(&mut self, index: usize) -> Option<Place> {
         while self.read <= index {
-            let mut file = self.last.file;
-            let mut offset = self.last.end()?;
-            let length = match self.reader.varint()?.checked_sub(1) {
-                Some(length) => length,
-                None => {
-                    file = self.reader.varint_u32()?;
-                    offset = self.reader.varint()?;
-                    self.reader.varint()?
-                }
-            };
             self.last = Place {
-                file,
-                offset,
-                length: u32::try_from(length.checked_add(self.least)?).ok()?,
+                file: self.last.file,
+                offset: self.last.end()?,
+                length: self.lengths.next()?,
             };
             self.read += 1;
         }

@@ -2,7 +2,7 @@
 
 mod memory;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -214,26 +214,42 @@ proptest! {
 
     #[test]
     fn places_and_txids_are_found(
-        gaps in prop::collection::vec((0..3_u64, 60..100_000_u32, 0..40_u32), 1..2000),
+        blocks in prop::collection::vec(
+            (0..3_u64, prop::collection::vec(60..100_000_u32, 1..300), 0..4_u32),
+            1..20,
+        ),
         first in 0..1000_u32,
     ) {
         let store = Memory::default();
         let (mut file, mut offset) = (0, 8);
         let mut known = Vec::new();
-        for (gap, length, new_file) in gaps {
+        let mut nodes = Vec::new();
+        let mut begins = BTreeSet::new();
+        let mut of_places = PlaceSegmentBuilder::create(&store, HEIGHTS, TxNum(first)).unwrap();
+        for (gap, lengths, new_file) in blocks {
             if new_file == 0 {
                 (file, offset) = (file + 1, 8);
             }
-            offset += gap.saturating_sub(1) * 88;
-            known.push(Place { file, offset, length });
-            offset += u64::from(length);
+            offset += gap * 88;
+            let groups = match lengths.len().div_ceil(64) {
+                1 => 0,
+                groups => groups,
+            };
+            let above: Vec<[u8; 32]> = (0..groups)
+                .map(|n| Txid::hash(&(known.len() + n).to_be_bytes()).to_byte_array())
+                .collect();
+            for (n, node) in (0_u32..).zip(&above) {
+                nodes.push((TxNum(first + u32::try_from(known.len()).unwrap() + 64 * n), *node));
+            }
+            of_places.push_block(file, offset, &lengths, &above).unwrap();
+            begins.extend((known.len()..known.len() + lengths.len()).step_by(64));
+            for length in lengths {
+                known.push(Place { file, offset, length });
+                offset += u64::from(length);
+            }
         }
         let ids: Vec<[u8; 32]> = (0..known.len()).map(|n| Txid::hash(&n.to_be_bytes()).to_byte_array()).collect();
-        let mut of_places = PlaceSegmentBuilder::create(&store, HEIGHTS, TxNum(first)).unwrap();
         let mut of_txids = TxidSegmentBuilder::create(&store, HEIGHTS, TxNum(first)).unwrap();
-        for place in &known {
-            of_places.push(*place).unwrap();
-        }
         for part in ids.chunks(7) {
             of_txids.push(part).unwrap();
         }
@@ -245,6 +261,23 @@ proptest! {
             places::find(&of_places, &numbers, &mut found).unwrap();
             prop_assert!(found.iter().eq(known.iter().step_by(step)));
         }
+        let firsts: Vec<TxNum> = nodes.iter().map(|(first, _)| *first).collect();
+        let mut found = Vec::new();
+        places::nodes(&of_places, &firsts, &mut found).unwrap();
+        prop_assert!(found.iter().eq(nodes.iter().map(|(_, node)| node)));
+        for inside in (0..known.len()).filter(|number| !begins.contains(number)) {
+            let inside = [TxNum(first + u32::try_from(inside).unwrap())];
+            prop_assert!(places::nodes(&of_places, &inside, &mut Vec::new()).is_err());
+        }
+        let mut joined = PlaceSegmentBuilder::create(&store, HEIGHTS, TxNum(first)).unwrap();
+        places::each(&of_places, TxNum(first), |file, offset, group| joined.push_group(file, offset, group)).unwrap();
+        let joined = open(&store, &joined.finish().unwrap()).unwrap();
+        let all: Vec<TxNum> = (first..).map(TxNum).take(known.len()).collect();
+        let (mut found, mut above) = (Vec::new(), Vec::new());
+        places::find(&joined, &all, &mut found).unwrap();
+        places::nodes(&joined, &firsts, &mut above).unwrap();
+        prop_assert_eq!(&found, &known);
+        prop_assert!(above.iter().eq(nodes.iter().map(|(_, node)| node)));
         let every_third: Vec<TxNum> = (first..).map(TxNum).take(known.len()).step_by(3).collect();
         let mut found = Vec::new();
         txids::find(&of_txids, &every_third, &mut found).unwrap();

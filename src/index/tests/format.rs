@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redb::Database;
 
-use super::chain::Chain;
+use super::chain::{Chain, Payment};
 use super::layout::{SMALL, grow, options_with};
+use super::model::assert_chain_equal;
+use super::node_files::Files;
 use super::{error_of, in_memory};
 use crate::chain::Network;
 use crate::error::{ErrorKind, report};
+use crate::index::segment::Kind;
 use crate::index::{Error, Index, Shape, schema, writer};
 
 /// Written once by the version that brought this format, so that a change of the format without a new number fails.
@@ -20,8 +24,28 @@ fn fixture() -> PathBuf {
 
 fn chain() -> Chain {
     let mut chain = Chain::new();
-    grow(&mut chain, 20);
+    grow(&mut chain, 8);
+    let coins = Payment {
+        spend: vec![0],
+        pay: vec![(5, 10); 70],
+    };
+    let payment = |n| Payment {
+        spend: vec![n],
+        pay: vec![(6, 9)],
+    };
+    chain.mine(&[coins]);
+    chain.mine(&(0..68).map(payment).collect::<Vec<_>>());
+    grow(&mut chain, 10);
     chain
+}
+
+/// Where the node has the blocks; of the first ones nothing was known when they were taken in.
+fn node_files(chain: &Chain) -> Arc<Files> {
+    let mut files = Files::default();
+    for (at, connected) in chain.blocks.iter().enumerate() {
+        files.add(&connected.block, at == 15);
+    }
+    Arc::new(files)
 }
 
 fn open(dir: &Path) -> Result<Index, Error> {
@@ -55,7 +79,19 @@ fn files_of_this_format_are_read_whoever_wrote_them() {
     let mut fresh = in_memory(32);
     fresh.update(None, &chain.blocks).unwrap();
     assert_eq!(index.digest().unwrap(), fresh.digest().unwrap());
-    assert!(index.segments.all().count() > 0);
+    let mut kinds: Vec<_> = index
+        .segments
+        .all()
+        .map(|segment| segment.file.spec.kind)
+        .collect();
+    kinds.sort();
+    kinds.dedup();
+    assert_eq!(
+        kinds,
+        [Kind::Scripts, Kind::Fingerprints, Kind::Places, Kind::Txids]
+    );
+    index.read_from(node_files(&chain)).unwrap();
+    assert_chain_equal(&index, &chain);
     index.check().unwrap();
     let known = chain.blocks.len();
     let keep = chain.height();
@@ -89,7 +125,7 @@ fn files_of_another_format_are_refused_and_left_alone() {
         assert_eq!(
             report(&error),
             format!(
-                "open the index: its format is {found} and this version reads 2; delete it with `claustrum index \
+                "open the index: its format is {found} and this version reads 3; delete it with `claustrum index \
                  rebuild` and start again, it is rebuilt from the node"
             )
         );

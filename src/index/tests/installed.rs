@@ -1,7 +1,6 @@
 //! Blocks that came in bulk are the same as blocks that came one by one.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
 use bitcoin::consensus::encode;
@@ -11,74 +10,30 @@ use proptest::prelude::*;
 use super::chain::Chain;
 use super::layout::{assert_equal, grow, options_with, small_shape};
 use super::model::{Step, advance, payment};
+use super::node_files::Files;
 use super::touch::{self, Event};
 use super::{NoTransactions, error_of, in_memory, in_memory_with};
-use crate::chain::{Height, TxNum};
+use crate::chain::merkle::{GROUP_LEAVES, GROUP_LEVEL};
+use crate::chain::{BlockPlace, Height, TxNum, sha256};
 use crate::error::ErrorKind;
 use crate::index::commitment::Commitment;
 use crate::index::layer::{Funding, ScriptEntry, Spending};
 use crate::index::schema::HeaderRow;
 use crate::index::segment::fingerprints::{self, FingerprintSegmentBuilder};
-use crate::index::segment::places::{Place, PlaceSegmentBuilder};
+use crate::index::segment::places::PlaceSegmentBuilder;
 use crate::index::segment::scripts::ScriptSegmentBuilder;
 use crate::index::segment::txids::TxidSegmentBuilder;
 use crate::index::segment::{SegmentFile, Shard};
-use crate::index::{BlockFiles, BlockFilesFault, Error, Index, OpenBlockFile, ScriptPrefix, Shape};
+use crate::index::{BlockFiles, BlockFilesFault, Error, Index, ScriptPrefix, Shape};
 use bitcoin::hashes::Hash as _;
-
-/// The node's files: in each a few blocks with something between them.
-#[derive(Clone, Default)]
-struct Files(Vec<Vec<u8>>);
-
-impl BlockFiles for Files {
-    fn open(&self, file: u32) -> io::Result<Box<dyn OpenBlockFile>> {
-        let file = self.0.get(usize::try_from(file).unwrap());
-        Ok(Box::new(OneFile(
-            file.ok_or(io::ErrorKind::NotFound)?.clone(),
-        )))
-    }
-}
-
-struct OneFile(Vec<u8>);
-
-impl OpenBlockFile for OneFile {
-    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        let from = usize::try_from(offset).unwrap();
-        let there = self.0.get(from..from + bytes.len());
-        bytes.copy_from_slice(there.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-}
-
-impl Files {
-    /// Puts a block into the last file, or into a new one; returns where its transactions are.
-    fn add(&mut self, transactions: &[Transaction], new_file: bool) -> Vec<Place> {
-        if new_file || self.0.is_empty() {
-            self.0.push(Vec::new());
-        }
-        let file = u32::try_from(self.0.len() - 1).unwrap();
-        let bytes = self.0.last_mut().unwrap();
-        bytes.extend([0; 88]);
-        let add = |transaction| {
-            let offset = u64::try_from(bytes.len()).unwrap();
-            bytes.extend(encode::serialize(transaction));
-            let length = u64::try_from(bytes.len()).unwrap() - offset;
-            Place {
-                file,
-                offset,
-                length: u32::try_from(length).unwrap(),
-            }
-        };
-        transactions.iter().map(add).collect()
-    }
-}
 
 /// Everything of the blocks above the index's tip, up to `end` of them, as bulk building leaves it.
 struct Epoch {
     rows: Vec<HeaderRow>,
     scripts: BTreeMap<ScriptPrefix, ScriptEntry>,
     fingerprints: Vec<(crate::index::keys::TxFingerprint, TxNum)>,
-    places: Vec<Place>,
+    /// Where each block is, and the lengths of its transactions and the nodes above them.
+    places: Vec<(BlockPlace, Vec<u32>, Vec<[u8; 32]>)>,
     txids: Vec<Txid>,
 }
 
@@ -141,15 +96,24 @@ fn epoch(index: &Index, chain: &Chain, end: usize, files: &mut Files) -> Epoch {
             let fingerprint = fingerprints::kept(index.keyed.fingerprint(txid));
             epoch.fingerprints.push((fingerprint, at));
         }
-        epoch
-            .places
-            .extend(files.add(transactions, height % 5 == 4));
+        let place = files.add(&connected.block, height % 5 == 4);
+        let lengths = transactions.iter().map(Transaction::total_size);
+        let lengths = lengths.map(|length| u32::try_from(length).unwrap());
+        epoch.places.push((place, lengths.collect(), nodes(&txids)));
         epoch.txids.extend(txids);
         number = row.block().end().unwrap();
         epoch.rows.push(row);
         height += 1;
     }
     epoch
+}
+
+fn nodes(txids: &[Txid]) -> Vec<[u8; 32]> {
+    if txids.len() <= GROUP_LEAVES {
+        return Vec::new();
+    }
+    let hashes: Vec<[u8; 32]> = txids.iter().map(|txid| txid.to_byte_array()).collect();
+    sha256::merkle_level(&hashes, GROUP_LEVEL)
 }
 
 fn build(index: &Index, epoch: &mut Epoch, bits: u8, with_places: bool) -> Vec<SegmentFile> {
@@ -179,8 +143,12 @@ fn build(index: &Index, epoch: &mut Epoch, bits: u8, with_places: bool) -> Vec<S
     }
     if with_places {
         let mut builder = PlaceSegmentBuilder::create(store, heights, first).unwrap();
-        for place in &epoch.places {
-            builder.push(*place).unwrap();
+        for (place, lengths, nodes) in &epoch.places {
+            let head = if lengths.len() < 253 { 81 } else { 83 };
+            let offset = u64::from(place.offset) + head;
+            builder
+                .push_block(place.file, offset, lengths, nodes)
+                .unwrap();
         }
         made.push(builder.finish().unwrap());
     } else {
@@ -209,7 +177,13 @@ fn each(
 }
 
 /// Installs the next blocks; returns the node's files with them.
-fn install(index: &mut Index, chain: &Chain, end: usize, files: &mut Files, places: bool) {
+pub(super) fn install(
+    index: &mut Index,
+    chain: &Chain,
+    end: usize,
+    files: &mut Files,
+    places: bool,
+) {
     let mut epoch = epoch(index, chain, end, files);
     let made = build(index, &mut epoch, index.shape.shard_bits, places);
     index.install(each(&epoch.rows), &made).unwrap();
@@ -244,8 +218,14 @@ proptest! {
         }
         index.merge_all().unwrap();
         assert_equal(&index, &chain);
-        for step in &above {
+        for (at, step) in above.iter().enumerate() {
             let (kept, _) = advance(&mut chain, step);
+            if at % 2 == 0 {
+                for connected in &chain.blocks {
+                    files.add(&connected.block, false);
+                }
+                index.read_from(Arc::new(files.clone())).unwrap();
+            }
             super::layout::follow(&mut index, &chain, kept);
         }
         assert_equal(&index, &chain);
@@ -297,7 +277,7 @@ fn files_that_are_gone_or_hold_something_else_are_noticed() {
     let (mut index, chain, files) = installed();
     let txid = chain.blocks[7].block.txdata[0].compute_txid();
     let mut shifted = files.clone();
-    shifted.0.iter_mut().for_each(|file| file.insert(0, 7));
+    shifted.bytes.iter_mut().for_each(|file| file.insert(0, 7));
     let worlds: [(Arc<dyn BlockFiles>, BlockFilesFault); 2] = [
         (Arc::new(Files::default()), BlockFilesFault::Unreadable),
         (Arc::new(shifted), BlockFilesFault::Other),

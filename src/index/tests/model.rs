@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use bitcoin::hashes::Hash as _;
 use bitcoin::{OutPoint, ScriptBuf};
 use proptest::prelude::*;
 
 use super::chain::{self, Chain, Payment, UNSPENDABLE};
+use super::proofs::climb;
 use super::{in_memory, options};
 use crate::chain::{ChainTip, ConnectedBlock, Height, Network, ScriptHash, TxNum};
 use crate::index::{Index, ScriptPrefix, Touched};
@@ -116,6 +118,10 @@ pub(super) fn assert_chain_equal(index: &Index, chain: &Chain) {
         for (place, txid) in (0..).zip(&txids) {
             let position = snapshot.position(txid).unwrap().unwrap();
             assert_eq!((position.height, position.index), (Height(at), place));
+            assert_eq!(snapshot.txid_of(position).unwrap(), Some(*txid));
+            let proven = snapshot.proven_in(txid, Height(at)).unwrap().unwrap();
+            assert_eq!((proven.txid, proven.index), (*txid, place));
+            assert_eq!(climb(&proven), block.header.merkle_root.to_byte_array());
             assert_eq!(snapshot.txid(TxNum(number)).unwrap(), *txid);
             number += 1;
         }

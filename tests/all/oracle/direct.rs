@@ -223,6 +223,7 @@ fn enter(script: &mut Script, answer: Answer) -> Result<()> {
         | Answer::MempoolFees(_)
         | Answer::Tip { .. }
         | Answer::Transaction(_)
+        | Answer::TransactionAt { .. }
         | Answer::WholeTransaction(_) => bail!("an answer to another question"),
     }
     Ok(())
