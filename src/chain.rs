@@ -17,7 +17,7 @@ pub use block::{
     BlockPlace, ConnectedBlock, PackedBlock, RawBlock, SpentList, SpentOutput, SpentRef,
 };
 pub use script_hash::ScriptHash;
-pub use status::{EntryHeight, HistoryEntry, StatusHash};
+pub use status::{EntryHeight, HistoryEntry, StatusHash, StatusHasher};
 
 /// Height of a block; the genesis block has height 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

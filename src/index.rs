@@ -60,7 +60,7 @@ pub use keys::Keys;
 pub use shape::Shape;
 pub use snapshot::{Proven, Snapshot};
 
-use crate::chain::{BlockPlace, Height, Network, RawBlock};
+use crate::chain::{BlockPlace, EntryHeight, Height, HistoryEntry, Network, RawBlock};
 use crate::limits;
 use background::Background;
 use blocks::Blocks;
@@ -85,6 +85,15 @@ pub struct ConfirmedEntry {
     pub txid: Txid,
     /// Height of its block.
     pub height: Height,
+}
+
+impl From<ConfirmedEntry> for HistoryEntry {
+    fn from(entry: ConfirmedEntry) -> Self {
+        Self {
+            txid: entry.txid,
+            height: EntryHeight::Confirmed(entry.height),
+        }
+    }
 }
 
 /// A confirmed output that no block spends.

@@ -59,6 +59,12 @@ pub const SESSION_TRANSACTIONS_MAX: usize = 10;
 pub const SESSION_TRANSACTIONS_WINDOW: Duration = Duration::from_secs(600);
 /// A status that could not be computed is tried again after this time, or with the next view.
 pub const REFRESH_RETRY: Duration = Duration::from_secs(1);
+/// What a session may keep of the answers it gave: it grows with what one client asks for.
+pub const MEMO_BYTES_MAX: usize = 256 * 1024;
+/// A session keeps nothing of its answers longer than this without a request.
+pub const MEMO_IDLE_MAX: Duration = Duration::from_secs(60);
+/// Statuses of fewer transactions are worked out anew each time, which takes less than to look for them.
+pub const MEMO_ENTRIES_MIN: usize = 64;
 /// Versions whose changes a view carries; a session further behind recomputes all its statuses.
 pub const VIEW_CHANGES_MAX: usize = 64;
 /// Pages of all files of the index that redb keeps in memory together.

@@ -2,6 +2,7 @@
 
 mod chain;
 mod history;
+mod memo;
 mod reader;
 
 use std::fmt;
@@ -14,6 +15,8 @@ use crate::index::{self, ScriptPrefix, Snapshot};
 use crate::limits;
 use crate::mempool::Mempool;
 use crate::redact::ClientTxid;
+
+pub use memo::StatusMemo;
 
 pub use crate::node::{FeeMode, FeeRate, MempoolFees};
 

@@ -44,19 +44,44 @@ pub struct StatusHash([u8; 32]);
 impl StatusHash {
     /// The digest of a history in the protocol's order; `None` for an empty one.
     pub fn of(history: impl IntoIterator<Item = HistoryEntry>) -> Option<Self> {
-        let mut engine = sha256::Hash::engine();
-        let mut empty = true;
+        let mut hasher = StatusHasher::default();
         for entry in history {
-            empty = false;
-            engine.input(&displayed(&entry.txid));
-            engine.input(format!(":{}:", entry.height.to_wire()).as_bytes());
+            hasher.push(&entry);
         }
-        (!empty).then(|| Self(sha256::Hash::from_engine(engine).to_byte_array()))
+        hasher.finish()
     }
 
     /// The protocol's form: 64 lower-case hexadecimal digits.
     pub fn to_wire(&self) -> String {
         self.0.to_lower_hex_string()
+    }
+}
+
+/// A status in the making; what was hashed so far is 32 bytes, however long the history.
+#[derive(Clone, Default)]
+pub struct StatusHasher {
+    engine: sha256::HashEngine,
+    entries: usize,
+}
+
+impl StatusHasher {
+    /// Adds the next transaction.
+    pub fn push(&mut self, entry: &HistoryEntry) {
+        self.entries = self.entries.saturating_add(1);
+        self.engine.input(&displayed(&entry.txid));
+        self.engine
+            .input(format!(":{}:", entry.height.to_wire()).as_bytes());
+    }
+
+    /// How many were added.
+    pub fn entries(&self) -> usize {
+        self.entries
+    }
+
+    /// The digest; `None` of nothing.
+    pub fn finish(self) -> Option<StatusHash> {
+        let hash = sha256::Hash::from_engine(self.engine).to_byte_array();
+        (self.entries > 0).then_some(StatusHash(hash))
     }
 }
 

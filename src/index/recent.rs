@@ -158,6 +158,26 @@ impl Recent {
         Ok(())
     }
 
+    /// Adds what the rows above a height say of a script, from the lowest block up.
+    pub(super) fn script_above(
+        &self,
+        prefix: ScriptPrefix,
+        below: Height,
+        entry: &mut ScriptEntry,
+    ) -> Result<(), Error> {
+        for run in &self.runs {
+            let is_before = |slot: &ScriptSlot| (slot.prefix, slot.height) <= (prefix, below);
+            let slots = run
+                .scripts
+                .iter()
+                .skip(run.scripts.partition_point(is_before));
+            for slot in slots.take_while(|slot| slot.prefix == prefix) {
+                run.add_to(slot, entry)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Numbers of the transactions with this fingerprint, ascending.
     pub(super) fn transactions(&self, wanted: TxFingerprint) -> impl Iterator<Item = TxNum> {
         self.runs.iter().flat_map(move |run| {

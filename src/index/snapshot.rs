@@ -1,5 +1,6 @@
 //! Reading the index at one moment.
 
+mod newer;
 mod transactions;
 
 use std::collections::{HashMap, HashSet};

@@ -8,6 +8,7 @@ mod format;
 mod installed;
 mod layout;
 mod model;
+mod newer;
 mod node_files;
 mod power;
 mod proofs;

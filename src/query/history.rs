@@ -41,7 +41,10 @@ pub(super) fn unconfirmed(view: &View, script_hash: &ScriptHash) -> Answer {
     Answer::History(unconfirmed_rows(view, prefix).collect())
 }
 
-fn unconfirmed_rows(view: &View, prefix: ScriptPrefix) -> impl Iterator<Item = HistoryRow> {
+pub(super) fn unconfirmed_rows(
+    view: &View,
+    prefix: ScriptPrefix,
+) -> impl Iterator<Item = HistoryRow> {
     let entries = view.mempool.history(prefix).into_iter();
     entries.map(|entry| HistoryRow {
         txid: entry.txid,

@@ -31,6 +31,11 @@ impl Deadlines {
         self.line_begun = None;
     }
 
+    /// When the last complete line came; later, while we did not read.
+    pub(super) fn last_heard(&self) -> Option<Instant> {
+        self.heard
+    }
+
     /// So many bytes of a line are there whose end is not.
     pub(super) fn line_begun(&mut self, bytes: usize) {
         if bytes > 0 {

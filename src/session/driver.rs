@@ -18,13 +18,14 @@ use crate::broadcast::Quota;
 use crate::chain::ScriptHash;
 use crate::electrum::{Conversation, Heard, LineBuffer, LineTooLong, Next};
 use crate::limits;
-use crate::query::{Changed, View};
+use crate::query::{Changed, StatusMemo, View};
 
 /// One client's stream.
 pub(super) struct Session<'a> {
     services: &'a Arc<Services>,
     conversation: Conversation,
     quota: Arc<Quota>,
+    memo: Arc<StatusMemo>,
     input: LineBuffer,
     /// Held while a long line arrives.
     large_line: Option<OwnedSemaphorePermit>,
@@ -61,6 +62,7 @@ impl<'a> Session<'a> {
             services,
             conversation: Conversation::new(Arc::clone(&services.identity)),
             quota: Arc::default(),
+            memo: Arc::default(),
             input: LineBuffer::new(limits::LINE_BYTES_MAX),
             large_line: None,
             backlog: VecDeque::new(),
@@ -87,6 +89,7 @@ impl<'a> Session<'a> {
         self.look_at(&mut views);
         loop {
             self.take_lines();
+            self.forget();
             self.start_work();
             if let Some(reason) = self.ended() {
                 return reason;
@@ -200,8 +203,12 @@ impl<'a> Session<'a> {
         {
             self.backlog_bytes = self.backlog_bytes.saturating_sub(pending.bytes);
             let services = Arc::clone(self.services);
-            self.jobs
-                .spawn(work::answer(services, pending, Arc::clone(&self.quota)));
+            self.jobs.spawn(work::answer(
+                services,
+                pending,
+                Arc::clone(&self.quota),
+                Arc::clone(&self.memo),
+            ));
         }
         if !self.refreshing
             && self.may_read()
@@ -210,8 +217,12 @@ impl<'a> Session<'a> {
         {
             self.refreshing = true;
             let services = Arc::clone(self.services);
-            self.jobs
-                .spawn(work::refresh(services, refresh, Arc::clone(&self.quota)));
+            self.jobs.spawn(work::refresh(
+                services,
+                refresh,
+                Arc::clone(&self.quota),
+                Arc::clone(&self.memo),
+            ));
         }
     }
 
@@ -237,6 +248,18 @@ impl<'a> Session<'a> {
             }
             next = self.jobs.try_join_next();
         }
+    }
+
+    /// Keeps nothing of its answers for a client that asks no more.
+    fn forget(&self) {
+        if self.forgets_at().is_some_and(|at| at <= Instant::now()) {
+            self.memo.clear();
+        }
+    }
+
+    fn forgets_at(&self) -> Option<Instant> {
+        let heard = self.deadlines.last_heard()?;
+        (!self.memo.is_empty()).then(|| heard + limits::MEMO_IDLE_MAX)
     }
 
     /// Takes note of what changed with the current view. The view itself is not kept.
@@ -286,6 +309,8 @@ impl<'a> Session<'a> {
         });
         let cancelled = self.cancelled.map(|at| (at, Some(EndReason::Cancelled)));
         let refresh = Some((self.refresh_from, None));
-        [cancelled, writing, reading, refresh].into_iter().flatten()
+        let forget = self.forgets_at().map(|at| (at, None));
+        let all = [cancelled, writing, reading, refresh, forget];
+        all.into_iter().flatten()
     }
 }

@@ -12,7 +12,7 @@ use super::Services;
 use crate::broadcast::{Quota, Settled};
 use crate::electrum::{Exchange, Findings, Finished, Lane, Refresh, Source, WireError};
 use crate::limits;
-use crate::query::{self, Answer, CatchUp, Query, View};
+use crate::query::{self, Answer, CatchUp, Query, StatusMemo, View};
 use crate::redact::RawTransaction;
 
 /// Work that was done.
@@ -33,7 +33,12 @@ pub(super) struct Pending {
 }
 
 /// Answers a line; transactions in it count toward the session's quota.
-pub(super) async fn answer(services: Arc<Services>, pending: Pending, quota: Arc<Quota>) -> Done {
+pub(super) async fn answer(
+    services: Arc<Services>,
+    pending: Pending,
+    quota: Arc<Quota>,
+    memo: Arc<StatusMemo>,
+) -> Done {
     let latest = Instant::now() + limits::REQUEST_MAX;
     let exchange = Arc::new(pending.exchange);
     let reply_bytes_max = services.reply_bytes_max;
@@ -41,7 +46,7 @@ pub(super) async fn answer(services: Arc<Services>, pending: Pending, quota: Arc
         let (exchange, services) = (Arc::clone(&exchange), Arc::clone(&services));
         let pool = services.pool.clone();
         pool.run(exchange.lane(), move |abandoned| {
-            let source = OneView::now(&services, &quota, abandoned);
+            let source = OneView::now(&services, &quota, &memo, abandoned);
             let finished = exchange.answer(&source, reply_bytes_max);
             (finished, source.on_their_way.into_inner())
         })
@@ -77,13 +82,18 @@ fn with_room(services: &Services, exchange: &Exchange, finished: Finished) -> Do
 }
 
 /// Looks at watched things again.
-pub(super) async fn refresh(services: Arc<Services>, refresh: Refresh, quota: Arc<Quota>) -> Done {
+pub(super) async fn refresh(
+    services: Arc<Services>,
+    refresh: Refresh,
+    quota: Arc<Quota>,
+    memo: Arc<StatusMemo>,
+) -> Done {
     let refresh = Arc::new(refresh);
     let findings = {
         let refresh = Arc::clone(&refresh);
         let pool = services.pool.clone();
         pool.run(Lane::Index, move |abandoned| {
-            refresh.answer(&OneView::now(&services, &quota, abandoned))
+            refresh.answer(&OneView::now(&services, &quota, &memo, abandoned))
         })
         .await
     };
@@ -95,17 +105,24 @@ struct OneView<'a> {
     view: Option<Arc<View>>,
     services: &'a Services,
     quota: &'a Quota,
+    memo: &'a StatusMemo,
     abandoned: &'a CancellationToken,
     /// Transactions that were taken, to be waited for.
     on_their_way: RefCell<Vec<Settled>>,
 }
 
 impl<'a> OneView<'a> {
-    fn now(services: &'a Services, quota: &'a Quota, abandoned: &'a CancellationToken) -> Self {
+    fn now(
+        services: &'a Services,
+        quota: &'a Quota,
+        memo: &'a StatusMemo,
+        abandoned: &'a CancellationToken,
+    ) -> Self {
         Self {
             view: services.view(),
             services,
             quota,
+            memo,
             abandoned,
             on_their_way: RefCell::default(),
         }
@@ -124,7 +141,10 @@ impl Source for OneView<'_> {
         let Some(view) = &self.view else {
             return Err(WireError::CatchingUp(CatchUp::default()));
         };
-        let answer = query::answer(view, self.services.node.as_ref(), query);
+        let answer = match query {
+            Query::Status(script_hash) => self.memo.status(view, script_hash),
+            query => query::answer(view, self.services.node.as_ref(), query),
+        };
         answer.map_err(|error| WireError::of(query, &error))
     }
 
@@ -190,7 +210,14 @@ mod tests {
     }
 
     async fn answered(services: &Arc<Services>, pending: Pending) -> (String, bool) {
-        match answer(Arc::clone(services), pending, Arc::default()).await {
+        match answer(
+            Arc::clone(services),
+            pending,
+            Arc::default(),
+            Arc::default(),
+        )
+        .await
+        {
             Done::Exchange(finished, room) => {
                 (String::from_utf8(finished.line).unwrap(), room.is_some())
             }

@@ -231,7 +231,7 @@ impl Snapshot {
         self.txid_at(position)
     }
 
-    fn candidates(&self, txid: &Txid) -> Result<Vec<TxNum>, Error> {
+    pub(super) fn candidates(&self, txid: &Txid) -> Result<Vec<TxNum>, Error> {
         let mut candidates = Vec::new();
         let fingerprint = self.keyed.fingerprint(txid);
         self.segments.candidates(fingerprint, &mut candidates)?;

@@ -10,7 +10,7 @@ use claustrum::chain::{Network, ScriptHash};
 use claustrum::index::{Digests, Index, Keys, Options, Shape};
 use claustrum::limits;
 use claustrum::node::{Node, NodeAuth, NodeSettings};
-use claustrum::query::{self, Answer, Query, Readiness, View};
+use claustrum::query::{self, Answer, Query, Readiness, StatusMemo, View};
 use claustrum::sync::{BulkSettings, Follower};
 use rig::oracle::{Entry, Script, Scripts, Unspent};
 use serde_json::json;
@@ -55,6 +55,8 @@ pub(super) struct Direct {
 
 struct Running {
     node: Arc<Node>,
+    /// Of all that was asked since the start.
+    memo: StatusMemo,
     follower: Follower,
     view: Arc<Mutex<Option<View>>>,
 }
@@ -109,6 +111,7 @@ impl Direct {
         )?;
         self.running = Some(Running {
             node,
+            memo: StatusMemo::keeping(1),
             follower,
             view,
         });
@@ -182,6 +185,12 @@ impl Running {
         ] {
             enter(&mut script, query::answer(view, &*self.node, &query)?)?;
         }
+        let whole = script.status.clone();
+        enter(&mut script, self.memo.status(view, &hash)?)?;
+        ensure!(
+            script.status == whole,
+            "what was kept led to another status"
+        );
         Ok(script)
     }
 }
