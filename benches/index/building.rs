@@ -153,7 +153,7 @@ fn merge(blocks: &[Made], dir: &Path) -> Result<f64> {
     Ok(count(usize::try_from(scripts)?) / 1e6 / seconds)
 }
 
-fn build(index: &Index, blocks: &[Made], work: &Path, txids: bool) -> Result<Built> {
+pub(crate) fn build(index: &Index, blocks: &[Made], work: &Path, txids: bool) -> Result<Built> {
     let bulk = begin(index, blocks, work, txids)?;
     let mut worker = bulk.worker()?;
     for made in blocks {

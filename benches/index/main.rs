@@ -1,6 +1,6 @@
 //! Figures of the index: how fast blocks are taken in, what that writes, and how fast questions are answered. `make
-//! bench` runs it; with the word `small` the chain is small, for counts and ratios alone, and with `bulk` only the bulk
-//! is measured.
+//! bench` runs it; with the word `small` the chain is small, for counts and ratios alone; with `bulk` or `questions`
+//! nothing else is measured.
 //!
 //! Rates are per second of CPU, the medians of five runs. The table goes to standard output, every single measurement
 //! to `target/bench/index.jsonl`.
@@ -15,6 +15,7 @@ mod building;
 mod chain;
 mod figures;
 mod questions;
+mod segmented;
 mod tip;
 
 use std::io::Write as _;
@@ -50,11 +51,17 @@ fn main() -> Result<()> {
     let files = scratch.path().join("blocks");
     chain::write_files(&mut chain, &files)?;
     let mut figures = Figures::begin()?;
-    building::measure(&mut figures, &chain, scratch.path(), size.bulk.0)?;
-    if !is_said("bulk") {
+    let everything = !is_said("bulk") && !is_said("questions");
+    if everything || is_said("bulk") {
+        building::measure(&mut figures, &chain, scratch.path(), size.bulk.0)?;
+    }
+    if everything {
         building::merges(&mut figures, &chain, scratch.path(), size.bulk.0)?;
         tip::measure(&mut figures, &chain, scratch.path(), size.bulk.0)?;
-        questions::measure(&mut figures, &chain, scratch.path(), &files)?;
+    }
+    if everything || is_said("questions") {
+        questions::measure(&mut figures, &chain, scratch.path(), &files, size.bulk.0)?;
+        segmented::measure(&mut figures, &chain, scratch.path())?;
     }
     std::io::stdout().write_all(figures.table().as_bytes())?;
     Ok(())

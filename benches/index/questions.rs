@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use bitcoin::{BlockHash, Txid};
-use claustrum::chain::{Network, ScriptHash};
+use claustrum::chain::{Height, Network, ScriptHash};
+use claustrum::index::Index;
 use claustrum::node::BlockFiles;
 use claustrum::query::{self, Answer, FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent};
-use claustrum::query::{Query, Readiness, View};
+use claustrum::query::{Query, Readiness, StatusMemo, View};
 use claustrum::redact::ClientTxid;
 use claustrum::sync;
 
@@ -28,22 +29,29 @@ pub(crate) fn measure(
     chain: &Chain,
     scratch: &Path,
     files: &Path,
+    last: u32,
 ) -> Result<()> {
     for (txids, kept) in [(false, "read in the block files"), (true, "kept")] {
         let dir = scratch.join(format!("questions-{txids}"));
-        let mut index = indexed(&chain.blocks, &dir, txids)?;
+        let (old, newest) = chain.blocks.split_at(usize::try_from(last)? + 1);
+        let mut index = indexed(old, &dir, txids)?;
         let files = BlockFiles::open(files, Network::Regtest)?;
         index.read_from(Arc::new(files))?;
-        let view = View {
-            readiness: Readiness::Ready,
-            ..sync::first_view(&index)
-        };
+        let heavy = ENTRIES[ENTRIES.len() - 1];
+        let memo = StatusMemo::default();
+        memo.status(&view(&index), &ScriptHash::of(&chain::script(heavy)))?;
+        for (height, made) in (last..).map(Height).zip(newest) {
+            index.update_raw(Some(height), &[made.raw()])?;
+        }
+        let view = view(&index);
+        again(figures, &view, &memo, kept)?;
         for entries in ENTRIES {
             say(&format!("{entries} entries, txids {kept}"));
             scripts(figures, &view, entries, txids, kept)?;
         }
-        if !txids {
-            transactions(figures, &view)?;
+        let ways = [(Height(last), "an old"), (Height(last + 1), "a new")];
+        for (height, age) in ways {
+            transactions(figures, &view, height, &format!("{age} block"), txids, kept)?;
         }
     }
     Ok(())
@@ -85,20 +93,67 @@ fn scripts(
     figures.spread(&what, "us", status, &times)
 }
 
-fn transactions(figures: &mut Figures, view: &View) -> Result<()> {
-    let height = view.tip().context("no tip")?.height;
-    let txids = view.snapshot.block_txids(height)?.context("no block")?;
-    let txid: Txid = txids[txids.len() / 2];
+fn transactions(
+    figures: &mut Figures,
+    view: &View,
+    height: Height,
+    block: &str,
+    txids: bool,
+    kept: &str,
+) -> Result<()> {
+    let of_block = view.snapshot.block_txids(height)?.context("no block")?;
+    let count = of_block.len();
+    let txid: Txid = of_block[count / 2];
     let client_txid = || ClientTxid::new(txid);
-    let times = microseconds(view, &Query::Transaction(client_txid()))?;
-    figures.spread("a transaction", "us", "100", &times)?;
-    let what = format!("a Merkle proof in a block of {}", txids.len());
+    if !txids {
+        let times = microseconds(view, &Query::Transaction(client_txid()))?;
+        figures.spread(&format!("a transaction of {block}"), "us", "100", &times)?;
+    }
+    let what = format!("a Merkle proof in {block} of {count}, txids {kept}");
     let txid = client_txid();
     let times = microseconds(view, &Query::Merkle { txid, height })?;
-    figures.spread(&what, "us", "500", &times)
+    figures.spread(&what, "us", "500", &times)?;
+    let index = u32::try_from(count / 2)?;
+    for (proof, with) in [(false, ""), (true, " with its proof")] {
+        let what = format!("an id by its place in {block}{with}, txids {kept}");
+        let query = Query::TransactionAt {
+            height,
+            index,
+            proof,
+        };
+        figures.spread(&what, "us", "", &microseconds(view, &query)?)?;
+    }
+    Ok(())
 }
 
-fn answer(view: &View, query: &Query) -> Result<Answer> {
+/// The status of the longest history, once more after blocks that added to it.
+fn again(figures: &mut Figures, view: &View, memo: &StatusMemo, kept: &str) -> Result<()> {
+    let script_hash = ScriptHash::of(&chain::script(ENTRIES[ENTRIES.len() - 1]));
+    let (seconds, added) = timed(|| Ok(memo.status(view, &script_hash)?))?;
+    let whole = answer(view, &Query::Status(script_hash))?;
+    ensure!(
+        wire(&added) == wire(&whole),
+        "what was kept led to another status"
+    );
+    let what = format!("status of the longest history again after blocks, txids {kept}");
+    figures.spread(&what, "us", "200", &[seconds * 1e6])
+}
+
+fn wire(answer: &Answer) -> Option<String> {
+    match answer {
+        Answer::Status(status) => status.map(|status| status.to_wire()),
+        _ => None,
+    }
+}
+
+fn view(index: &Index) -> View {
+    View {
+        readiness: Readiness::Ready,
+        ..sync::first_view(index)
+    }
+}
+
+pub(crate) fn answer(view: &View, query: &Query) -> Result<Answer> {
     Ok(query::answer(view, &NoNode, query)?)
 }
 
