@@ -33,12 +33,13 @@ pub struct SpentList {
     outputs: Vec<Packed>,
     /// Inputs of each transaction but the coinbase.
     counts: Vec<usize>,
+    lacks_heights: bool,
 }
 
 struct Packed {
     script_end: usize,
     amount: Amount,
-    height: Height,
+    height: Option<Height>,
 }
 
 /// An output of a [`SpentList`].
@@ -48,8 +49,8 @@ pub struct SpentRef<'a> {
     pub script: &'a Script,
     /// Its amount.
     pub amount: Amount,
-    /// Height of the block that created it.
-    pub height: Height,
+    /// Height of the block that created it, if the source tells it.
+    pub height: Option<Height>,
 }
 
 impl SpentList {
@@ -58,6 +59,7 @@ impl SpentList {
         self.scripts.clear();
         self.outputs.clear();
         self.counts.clear();
+        self.lacks_heights = false;
     }
 
     /// Says how many inputs the next transaction has.
@@ -67,6 +69,21 @@ impl SpentList {
 
     /// Appends an output whose script is these parts joined.
     pub fn push(&mut self, height: Height, amount: Amount, script: &[&[u8]]) {
+        self.put(Some(height), amount, script);
+    }
+
+    /// Appends an output of which the source does not tell which block created it.
+    pub fn push_without_height(&mut self, amount: Amount, script: &[u8]) {
+        self.put(None, amount, &[script]);
+        self.lacks_heights = true;
+    }
+
+    /// Whether the height of any of them is unknown.
+    pub fn lacks_heights(&self) -> bool {
+        self.lacks_heights
+    }
+
+    fn put(&mut self, height: Option<Height>, amount: Amount, script: &[&[u8]]) {
         for part in script {
             self.scripts.extend_from_slice(part);
         }
@@ -96,12 +113,14 @@ impl SpentList {
         })
     }
 
-    /// The same as lists of owned outputs, one for each transaction but the coinbase.
-    pub fn to_lists(&self) -> Vec<Vec<SpentOutput>> {
-        let mut outputs = self.iter().map(|spent| SpentOutput {
-            script: spent.script.to_owned(),
-            amount: spent.amount,
-            height: spent.height,
+    /// The same as lists of owned outputs, one for each transaction but the coinbase; `None` when a height is unknown.
+    pub fn to_lists(&self) -> Option<Vec<Vec<SpentOutput>>> {
+        let mut outputs = self.iter().map(|spent| {
+            Some(SpentOutput {
+                script: spent.script.to_owned(),
+                amount: spent.amount,
+                height: spent.height?,
+            })
         });
         let lists = self.counts.iter();
         lists
@@ -125,10 +144,10 @@ impl RawBlock<'_> {
         encode::deserialize(self.bytes.get(..80)?).ok()
     }
 
-    /// The same decoded; `None` when the bytes are no block.
+    /// The same decoded; `None` when the bytes are no block or the height of a spent output is unknown.
     pub fn to_connected(self) -> Option<ConnectedBlock> {
         let block = encode::deserialize(self.bytes).ok()?;
-        let spent = self.spent.to_lists();
+        let spent = self.spent.to_lists()?;
         Some(ConnectedBlock { block, spent })
     }
 }

@@ -11,6 +11,7 @@ mod build;
 mod install;
 mod numbers;
 mod partition;
+mod placing;
 mod records;
 mod spill;
 
@@ -22,6 +23,7 @@ use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
 
 pub use build::{Built, Totals};
+pub use placing::Again;
 
 use super::commitment::Commitment;
 use super::error::{BlockFault, Error};
@@ -29,6 +31,7 @@ use super::event::{self, EVENT_BYTES_MAX};
 use super::keys::KeyedHash;
 use super::parse::{Parsed, Standing};
 use super::segment::store::Store;
+use super::segments::Segments;
 use crate::chain::{BlockPlace, Height, RawBlock, TxNum};
 use numbers::Numbers;
 use records::{RecordFile, RecordWriter};
@@ -78,6 +81,8 @@ pub struct Bulk {
     store: Arc<dyn Store>,
     dir: PathBuf,
     ground: Ground,
+    /// What the index has below the ground, if it has anything.
+    below: Option<Arc<Segments>>,
     blocks: Vec<PlannedBlock>,
     numbers: Numbers,
     /// First bytes of each hash, sorted, and which block it is.
@@ -87,6 +92,8 @@ pub struct Bulk {
     events: Spill,
     fingerprints: Spill,
     workers: AtomicUsize,
+    /// Whether a block came of which it is not known where all it spends was created.
+    lacks_heights: AtomicBool,
     stopped: AtomicBool,
     progress: Counters,
 }
@@ -135,6 +142,7 @@ impl Bulk {
             store,
             dir: dir.to_owned(),
             ground,
+            below: None,
             numbers,
             by_hash,
             claimed: blocks.iter().map(|_| AtomicBool::new(false)).collect(),
@@ -143,9 +151,16 @@ impl Bulk {
             fingerprints: Spill::create(&dir.join("txids"), FINGERPRINT_PARTS)?,
             shape,
             workers: AtomicUsize::new(0),
+            lacks_heights: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             progress: Counters::default(),
         })
+    }
+
+    /// The same above these segments, in which outputs are that blocks spend without saying where they were created.
+    pub(super) fn above(mut self, segments: &Arc<Segments>) -> Self {
+        self.below = (self.ground.from > Height(0)).then(|| Arc::clone(segments));
+        self
     }
 
     /// The blocks wanted, from the lowest up.
@@ -203,6 +218,10 @@ impl Bulk {
         self.blocks.get(usize::try_from(at).ok()?)
     }
 
+    fn lacks_heights(&self) -> bool {
+        self.lacks_heights.load(Ordering::Relaxed)
+    }
+
     /// Hash of the block below the one at this index.
     fn below(&self, at: u32) -> Option<BlockHash> {
         match at.checked_sub(1) {
@@ -246,6 +265,9 @@ impl BulkWorker<'_> {
             self.events.push(part, EVENT_BYTES_MAX, |chunk| {
                 event.put(&mut chunk.bytes, &mut chunk.before);
             })?;
+        }
+        if block.spent.lacks_heights() {
+            self.bulk.lacks_heights.store(true, Ordering::Relaxed);
         }
         let first = self.bulk.numbers.of(height).ok_or(DAMAGED)?;
         for (number, txid) in first.zip(&self.parsed.txids) {

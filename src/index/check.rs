@@ -102,7 +102,7 @@ impl Index {
             let row = self.recent.row(height);
             if stored.commitment != commitment
                 || snapshot.block_txids(height)? != Some(txids)
-                || row.is_some_and(|row| !row.is_stored_as(&delta))
+                || row.is_some_and(|row| delta.is_none_or(|delta| !row.is_stored_as(&delta)))
             {
                 return Err(Error::Damaged {
                     attempt: "compare the newest blocks with the index",

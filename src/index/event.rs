@@ -3,7 +3,7 @@
 //! ```text
 //! event = prefix without its first byte (7, big-endian), zigzag varint (number - the one before it in the chunk),
 //!         varint 2 * vout + (1 if spending), tag (4),
-//!         varint satoshi | varint height of the block that created the output
+//!         varint satoshi | varint height of the block that created the output, plus 1; 0 if it is unknown
 //! ```
 
 use bitcoin::Amount;
@@ -32,8 +32,8 @@ pub(super) struct Event {
 pub(super) enum EventKind {
     /// It is created with this amount.
     Funding(Amount),
-    /// It is consumed; this block created it.
-    Spending(Height),
+    /// It is consumed; this block created it, if the source of the spending told it.
+    Spending(Option<Height>),
 }
 
 impl Event {
@@ -56,7 +56,7 @@ impl Event {
     ) -> Option<Self> {
         let (is_spending, value) = match kind {
             EventKind::Funding(amount) => (0, amount.to_sat()),
-            EventKind::Spending(height) => (1, u64::from(height.0)),
+            EventKind::Spending(height) => (1, height.map_or(0, |height| u64::from(height.0) + 1)),
         };
         Some(Self {
             prefix,
@@ -75,15 +75,29 @@ impl Event {
         if self.vout_and_kind & 1 == 0 {
             EventKind::Funding(Amount::from_sat(self.value))
         } else {
-            EventKind::Spending(Height(u32::try_from(self.value).unwrap_or(u32::MAX)))
+            let height = self.value.checked_sub(1);
+            let height = height.map(|height| Height(u32::try_from(height).unwrap_or(u32::MAX)));
+            EventKind::Spending(height)
         }
     }
 
-    /// Height of the block that created the output which a spending consumes.
+    pub(super) fn is_spending(&self) -> bool {
+        self.vout_and_kind & 1 == 1
+    }
+
+    /// Height of the block that created the output which a spending consumes, if it is known.
     pub(super) fn spent_height(&self) -> Option<Height> {
         match self.kind() {
             EventKind::Funding(_) => None,
-            EventKind::Spending(height) => Some(height),
+            EventKind::Spending(height) => height,
+        }
+    }
+
+    /// The same spending, of an output that this block created.
+    pub(super) fn with_height(self, height: Height) -> Self {
+        Self {
+            value: u64::from(height.0) + 1,
+            ..self
         }
     }
 
@@ -165,7 +179,7 @@ mod tests {
         let kind = prop_oneof![
             (0..=21_000_000 * 100_000_000_u64)
                 .prop_map(|satoshi| EventKind::Funding(Amount::from_sat(satoshi))),
-            any::<u32>().prop_map(|height| EventKind::Spending(Height(height))),
+            any::<Option<u32>>().prop_map(|height| EventKind::Spending(height.map(Height))),
         ];
         (
             any::<u64>(),
@@ -210,7 +224,7 @@ mod tests {
     fn an_event_takes_half_a_cache_line() {
         assert_eq!(size_of::<Event>(), 32);
         let (prefix, tag) = (ScriptPrefix(0), OutPointTag(0));
-        let kind = EventKind::Spending(Height(0));
+        let kind = EventKind::Spending(None);
         assert!(Event::new(prefix, TxNum(0), 1 << 31, tag, kind).is_none());
     }
 }

@@ -150,7 +150,7 @@ impl<'a, S: Iterator<Item = SpentRef<'a>>> BlockVisit<'_, S> {
 
     fn spend(&mut self, input: &bsl::TxIn<'_>) -> Result<(), BlockFault> {
         let spent = self.spent.next().ok_or(BlockFault::SpentOutputs)?;
-        if spent.height > self.standing.height {
+        if spent.height > Some(self.standing.height) {
             return Err(BlockFault::SpentOutputs);
         }
         if !is_indexed(spent.script) {

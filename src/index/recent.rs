@@ -365,7 +365,7 @@ mod tests {
             lengths: &[60],
             nodes: &[],
         };
-        let bytes = row::encode(standing, transactions, &mut events, &keyed());
+        let bytes = row::encode(standing, transactions, &mut events, &keyed()).unwrap();
         Row::parse(Height(height), TxNum(height), &bytes).unwrap()
     }
 

@@ -66,13 +66,13 @@ pub(super) enum RowEvent {
     },
 }
 
-/// Packs a block; its events get into the order of the row.
+/// Packs a block; its events get into the order of the row. `None` when the height of a spent output is unknown.
 pub(super) fn encode(
     standing: Standing,
     transactions: BlockTransactions<'_>,
     events: &mut [Event],
     keyed: &KeyedHash,
-) -> Vec<u8> {
+) -> Option<Vec<u8>> {
     let mut row = Vec::new();
     let count = u64::try_from(transactions.txids.len()).unwrap_or(u64::MAX);
     codec::put_varint(&mut row, count);
@@ -82,7 +82,7 @@ pub(super) fn encode(
     }
     groups::put_block(&mut row, transactions.lengths, transactions.nodes);
     // Stable, so that a transaction's fundings, and then its spendings, keep the order of its outputs and inputs.
-    events.sort_by_key(|event| (event.prefix, event.number, event.spent_height().is_some()));
+    events.sort_by_key(|event| (event.prefix, event.number, event.is_spending()));
     let mut packed = Vec::new();
     for script in events.chunk_by(|a, b| a.prefix == b.prefix) {
         packed.clear();
@@ -91,7 +91,7 @@ pub(super) fn encode(
             if packed.is_empty() {
                 row.extend_from_slice(&event.prefix.0.to_be_bytes());
             }
-            put_touch(&mut packed, standing.height, previous, event);
+            put_touch(&mut packed, standing.height, previous, event)?;
             previous = event.number;
         }
         codec::put_varint(&mut row, u64::try_from(packed.len()).unwrap_or(u64::MAX));
@@ -99,10 +99,10 @@ pub(super) fn encode(
     }
     let checksum = codec::checksum(Table::Delta, standing.height.0.into(), &row);
     row.extend_from_slice(&checksum);
-    row
+    Some(row)
 }
 
-fn put_touch(out: &mut Vec<u8>, height: Height, previous: TxNum, event: &Event) {
+fn put_touch(out: &mut Vec<u8>, height: Height, previous: TxNum, event: &Event) -> Option<()> {
     let step = u64::from(event.number.0.saturating_sub(previous.0)) << 1;
     match event.kind() {
         EventKind::Funding(amount) => {
@@ -112,11 +112,12 @@ fn put_touch(out: &mut Vec<u8>, height: Height, previous: TxNum, event: &Event) 
         }
         EventKind::Spending(funded) => {
             codec::put_varint(out, step | 1);
-            codec::put_varint(out, u64::from(height.0.saturating_sub(funded.0)));
+            codec::put_varint(out, u64::from(height.0.saturating_sub(funded?.0)));
             codec::put_varint(out, u64::from(event.vout()));
         }
     }
     out.extend_from_slice(&event.tag.0.to_be_bytes());
+    Some(())
 }
 
 impl Row {
@@ -315,7 +316,7 @@ mod tests {
             lengths: &lengths,
             nodes: &nodes,
         };
-        encode(STANDING, transactions, events, &keyed())
+        encode(STANDING, transactions, events, &keyed()).unwrap()
     }
 
     fn fingerprints(count: u8) -> impl Iterator<Item = TxFingerprint> {
@@ -327,7 +328,7 @@ mod tests {
         let script_hash = ScriptHash::of(&ScriptBuf::from_bytes(vec![script]));
         let outpoint = OutPoint::new(Txid::from_byte_array([script; 32]), vout);
         let kind = spends.map_or(EventKind::Funding(Amount::from_sat(amount)), |height| {
-            EventKind::Spending(Height(height))
+            EventKind::Spending(Some(Height(height)))
         });
         let number = TxNum(STANDING.first.0 + transaction);
         let (prefix, tag) = (keyed().prefix(&script_hash), keyed().tag(&outpoint));

@@ -180,10 +180,13 @@ impl Segments {
         segment.map(Arc::as_ref).ok_or(DAMAGED)
     }
 
-    /// All scripts, each source ascending, from the oldest to the newest.
-    pub(super) fn script_sources(&self) -> Result<Vec<Box<dyn ScriptSource + '_>>, Error> {
+    /// The scripts with prefixes in a range, each source ascending, from the oldest to the newest.
+    pub(super) fn script_sources(
+        &self,
+        prefixes: RangeInclusive<u64>,
+    ) -> Result<Vec<Box<dyn ScriptSource + '_>>, Error> {
         let mut sources: Vec<Box<dyn ScriptSource + '_>> = Vec::new();
-        for (segment, keys) in pieces(&self.scripts, 0..=u64::MAX) {
+        for (segment, keys) in pieces(&self.scripts, prefixes) {
             sources.push(Box::new(ScriptWalk::over(segment, keys, &self.blocks)?));
         }
         Ok(sources)

@@ -293,7 +293,7 @@ impl Snapshot {
     /// Every script in ascending order.
     pub(super) fn scripts(&self) -> Result<MergedScripts<'_>, Error> {
         let all = Height(0)..=Height(u32::MAX);
-        let mut sources = self.segments.script_sources()?;
+        let mut sources = self.segments.script_sources(0..=u64::MAX)?;
         sources.push(Box::new(self.delta.recent.walk(all)));
         MergedScripts::new(sources)
     }

@@ -10,6 +10,7 @@ mod layout;
 mod model;
 mod newer;
 mod node_files;
+mod placing;
 mod power;
 mod proofs;
 mod selfcheck;

@@ -139,6 +139,7 @@ fn new_block(
         lengths: &parsed.lengths,
         nodes: &parsed.nodes,
     };
+    let delta = row::encode(standing, transactions, &mut parsed.events, keyed);
     Ok(NewBlock {
         height,
         header: HeaderRow {
@@ -149,7 +150,7 @@ fn new_block(
                 .map_err(|_overflow| BlockFault::TooLarge)?,
             commitment: commitment.followed_by_hash(&hash, &touches_hash),
         },
-        delta: row::encode(standing, transactions, &mut parsed.events, keyed),
+        delta: delta.ok_or(BlockFault::SpentOutputs)?,
         txids: parsed.txids.as_flattened().to_vec(),
     })
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::partition::{Joiner, Partition};
+use super::placing::{Again, Placer};
 use super::records::Records;
 use super::spill::{self, DAMAGED};
 use super::{Bulk, Contribution};
@@ -75,11 +76,22 @@ struct Harvest {
 }
 
 impl Bulk {
-    /// Sorts what all threads brought in, with so many threads, and writes the segments.
+    /// Sorts what all threads brought in, with so many threads, and writes the segments. Of every output spent, the
+    /// source of the blocks has told the height.
     pub fn build(
         self: &Arc<Self>,
         contributions: Vec<Contribution>,
         jobs: usize,
+    ) -> Result<Built, Error> {
+        self.build_asking(contributions, jobs, &|_hash| Err(Error::Incomplete))
+    }
+
+    /// The same for blocks of which `again` gives a few once more, where heights of outputs spent are missing.
+    pub fn build_asking(
+        self: &Arc<Self>,
+        contributions: Vec<Contribution>,
+        jobs: usize,
+        again: Again<'_>,
     ) -> Result<Built, Error> {
         let files = contributions.into_iter().map(|part| part.0).collect();
         let last = u32::try_from(self.blocks.len())
@@ -93,7 +105,7 @@ impl Bulk {
         let harvest = Mutex::new(Harvest::default());
         let work = || {
             while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let outcome = self.run(*task, &heights, &records);
+                let outcome = self.run(*task, &heights, &records, again);
                 let mut harvest = harvest.lock().unwrap_or_else(PoisonError::into_inner);
                 match outcome {
                     Ok((segment, totals)) => {
@@ -145,9 +157,10 @@ impl Bulk {
         task: Task,
         heights: &RangeInclusive<Height>,
         records: &Records,
+        again: Again<'_>,
     ) -> Result<(SegmentFile, Totals), Error> {
         let segment = match task {
-            Task::Scripts(shard) => return self.scripts(heights, shard),
+            Task::Scripts(shard) => return self.scripts(heights, shard, again),
             Task::Fingerprints(shard) => self.fingerprints(heights, shard)?,
             Task::Transactions if self.shape.txids => self.txids(heights, records)?,
             Task::Transactions => self.places(heights, records)?,
@@ -159,10 +172,12 @@ impl Bulk {
         &self,
         heights: &RangeInclusive<Height>,
         shard: Shard,
+        again: Again<'_>,
     ) -> Result<(SegmentFile, Totals), Error> {
         let mut builder = ScriptSegmentBuilder::create(&*self.store, heights.clone(), shard)?;
         let mut partition = Partition::default();
         let mut joiner = Joiner::default();
+        let mut placer = Placer::new(self, again, shard)?;
         let mut totals = Totals::default();
         let mut chunks = Vec::new();
         for part in parts(shard, self.events.parts()) {
@@ -170,7 +185,7 @@ impl Bulk {
             self.events.read(part, &mut chunks)?;
             partition.load(&chunks, part, self.shape.partition_bits)?;
             for events in partition.scripts() {
-                let prefix = joiner.join(events, &self.numbers)?;
+                let prefix = joiner.join(events, &self.numbers, &mut placer)?;
                 builder.push(prefix, &joiner.entry)?;
                 joiner.count(events, &mut totals);
             }
@@ -283,7 +298,7 @@ impl Built {
 impl Joiner {
     fn count(&self, events: &[event::Event], totals: &mut Totals) {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let spendings = events.iter().filter(|event| event.spent_height().is_some());
+        let spendings = events.iter().filter(|event| event.is_spending());
         let spendings = count(spendings.count());
         totals.add(&Totals {
             scripts: 1,

@@ -42,14 +42,9 @@ impl Index {
                 first: TxNum(0),
             },
         };
-        Bulk::new(
-            self.keyed,
-            Arc::clone(&self.store),
-            dir,
-            ground,
-            blocks,
-            shape,
-        )
+        let store = Arc::clone(&self.store);
+        let bulk = Bulk::new(self.keyed, store, dir, ground, blocks, shape)?;
+        Ok(bulk.above(&self.segments))
     }
 
     /// Puts what a bulk built in the place of everything above the segments.

@@ -4,6 +4,7 @@
 //! vanish.
 
 use super::numbers::Numbers;
+use super::placing::Placer;
 use super::spill::{self, DAMAGED};
 use crate::chain::{Height, TxNum};
 use crate::index::ScriptPrefix;
@@ -78,8 +79,11 @@ impl Partition {
 #[derive(Default)]
 pub(super) struct Joiner {
     pub(super) entry: ScriptEntry,
-    created: Vec<Event>,
-    consumed: Vec<Event>,
+    pub(super) created: Vec<Event>,
+    /// Of outputs created within the range.
+    pub(super) consumed: Vec<Event>,
+    /// Of outputs of which the source of the block does not tell where they were created.
+    pub(super) unplaced: Vec<Event>,
 }
 
 impl Joiner {
@@ -90,6 +94,7 @@ impl Joiner {
         &mut self,
         events: &[Event],
         numbers: &Numbers,
+        placer: &mut Placer<'_>,
     ) -> Result<ScriptPrefix, Error> {
         let entry = &mut self.entry;
         entry.touches.clear();
@@ -97,15 +102,21 @@ impl Joiner {
         entry.spendings.clear();
         self.created.clear();
         self.consumed.clear();
+        self.unplaced.clear();
+        let prefix = events.first().map(|event| event.prefix).ok_or(DAMAGED)?;
         for event in events {
             entry.touch(event.number);
             match event.kind() {
                 EventKind::Funding(_) => self.created.push(*event),
-                EventKind::Spending(height) if numbers.is_below(height) => {
+                EventKind::Spending(None) => self.unplaced.push(*event),
+                EventKind::Spending(Some(height)) if numbers.is_below(height) => {
                     entry.spendings.push(spending(event, height));
                 }
-                EventKind::Spending(_) => self.consumed.push(*event),
+                EventKind::Spending(Some(_)) => self.consumed.push(*event),
             }
+        }
+        if !self.unplaced.is_empty() {
+            self.place(prefix, placer)?;
         }
         self.settle(numbers)?;
         let entry = &mut self.entry;
@@ -116,7 +127,7 @@ impl Joiner {
             let key = (spending.height, spending.vout, spending.tag);
             (key, spending.spender)
         });
-        events.first().map(|event| event.prefix).ok_or(DAMAGED)
+        Ok(prefix)
     }
 
     /// Lets what was created and consumed within the range meet.
@@ -177,7 +188,7 @@ fn keep(entry: &mut ScriptEntry, created: &[Event], numbers: &Numbers) -> Result
     Ok(())
 }
 
-fn spending(event: &Event, height: Height) -> Spending {
+pub(super) fn spending(event: &Event, height: Height) -> Spending {
     Spending {
         height,
         vout: event.vout(),

@@ -42,7 +42,7 @@ fn keyed(tag_bits: u32) -> KeyedHash {
     KeyedHash::new(options(tag_bits).keys.unwrap(), tag_bits)
 }
 
-fn packed(spent: &ConnectedBlock) -> SpentList {
+pub(super) fn packed(spent: &ConnectedBlock) -> SpentList {
     let mut list = SpentList::default();
     for outputs in &spent.spent {
         list.begin_transaction(outputs.len());
@@ -53,7 +53,7 @@ fn packed(spent: &ConnectedBlock) -> SpentList {
     list
 }
 
-fn planned(blocks: &[ConnectedBlock]) -> Vec<PlannedBlock> {
+pub(super) fn planned(blocks: &[ConnectedBlock]) -> Vec<PlannedBlock> {
     let planned = blocks.iter().map(|connected| PlannedBlock {
         hash: connected.block.block_hash(),
         transactions: u32::try_from(connected.block.txdata.len()).unwrap(),
@@ -182,7 +182,7 @@ fn entries(
 }
 
 /// Everything an entry says, to be compared; outputs that are equal in all the index knows are in no order.
-fn told(entry: &ScriptEntry) -> (Vec<u32>, Vec<[u64; 5]>, Vec<[u32; 4]>) {
+pub(super) fn told(entry: &ScriptEntry) -> (Vec<u32>, Vec<[u64; 5]>, Vec<[u32; 4]>) {
     let mut spendings: Vec<_> = entry
         .spendings
         .iter()

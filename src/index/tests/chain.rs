@@ -103,7 +103,7 @@ impl Chain {
     }
 
     /// Everything that can be spent, oldest first.
-    fn spendable(&self) -> Vec<(OutPoint, SpentOutput)> {
+    pub(super) fn spendable(&self) -> Vec<(OutPoint, SpentOutput)> {
         let mut unspent = Vec::new();
         for (height, connected) in (0..).zip(&self.blocks).skip(1) {
             for transaction in &connected.block.txdata {

@@ -106,7 +106,7 @@ pub(super) fn followed_by(below: Commitment, hash: &BlockHash, touches: &[Touch]
         transaction: touch.transaction,
         kind: match touch.event {
             Event::Funding => EventKind::Funding(touch.amount),
-            Event::Spending { height } => EventKind::Spending(height),
+            Event::Spending { height } => EventKind::Spending(Some(height)),
         },
         txid: touch.outpoint.txid.to_byte_array(),
         vout: touch.outpoint.vout,

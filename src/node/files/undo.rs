@@ -109,7 +109,7 @@ mod tests {
         bytes.extend_from_slice(form);
         let mut spent = SpentList::default();
         decode(&bytes, &mut spent)?;
-        let lists = spent.to_lists();
+        let lists = spent.to_lists()?;
         assert_eq!(lists.len(), 1);
         assert_eq!(lists[0][0].height, Height(7));
         Some(lists[0][0].script.clone())
