@@ -146,6 +146,7 @@ fn bulk_settings(config: &Config, index_dir: &Path) -> BulkSettings {
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     BulkSettings {
         block_files: Some(config.node_blocks_dir()),
+        rest: true,
         jobs: config.jobs.unwrap_or(cores),
         memory_bytes: config.sync_memory,
         blocks_min: limits::BULK_BLOCKS_MIN,

@@ -127,6 +127,10 @@ pub const NODE_CLIENT_CALLS_MAX: usize = 3;
 pub const NODE_BROADCAST_CALLS_MAX: usize = 3;
 /// Calls of the node at a time while the index is built from its answers; more reach no higher rate.
 pub const NODE_BULK_CALLS_MAX: usize = 4;
+/// Memory that is kept between two answers about what a block spends; nearly all fit.
+pub const REST_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+/// How long the building of the index waits for a node that went away, before what was done since its last part is lost.
+pub const BULK_NODE_SILENCE_MAX: Duration = Duration::from_secs(30 * 60);
 /// Calls in one JSON-RPC batch whose answers are small.
 pub const NODE_BATCH_ITEMS_MAX: usize = 2_000;
 /// How long the node may hold back its answer while it waits for a block.

@@ -12,6 +12,7 @@ mod fees;
 mod files;
 mod judge;
 mod permits;
+mod rest;
 mod rpc;
 mod send;
 #[cfg(test)]
@@ -32,12 +33,14 @@ pub use error::{Error, Trouble};
 pub use fees::{FeeMode, FeeRate, MempoolFees};
 pub use files::{BlockBuffer, BlockFile, BlockFileBytes, BlockFiles, FilesError, FoundBlock};
 pub use judge::{Judge, Judgement, Surroundings};
+pub use rest::{RestBuffer, RestError};
 pub use rpc::{Call, Method};
 pub use send::{RejectReason, SendError, Sender};
 
 use crate::chain::{Height, Network};
 use crate::limits;
 use answers::NewBlock;
+use rest::Rest;
 use rpc::Lane;
 
 /// Where the node is, and what it should be.
@@ -53,12 +56,14 @@ pub struct NodeSettings {
 
 /// The node, for everything that only asks.
 ///
-/// There is a lane for each purpose: following the chain, waiting for a block, and clients' questions.
+/// There is a lane for each purpose: following the chain, waiting for a block, and clients' questions; and another way
+/// for many blocks.
 pub struct Node {
     network: Network,
     follow: Lane,
     tip: Lane,
     clients: Lane,
+    rest: Rest,
 }
 
 impl Node {
@@ -78,6 +83,7 @@ impl Node {
                 limits::NODE_CALL_MAX,
                 limits::NODE_CLIENT_CALLS_MAX,
             ),
+            rest: Rest::new(settings),
         }
     }
 
@@ -201,6 +207,7 @@ impl Node {
     /// Ends at once what the chain's follower has under way, and all it would still begin; clients' questions go on.
     pub fn stop_following(&self) {
         self.follow.close();
+        self.rest.close();
         self.tip.close();
     }
 }

@@ -32,7 +32,7 @@ use crate::error::{self, ErrorKind};
 use crate::index::{self, Index};
 use crate::limits;
 use crate::mempool::{self, Mempool, MempoolSource};
-use crate::node::{self, ChainState, Node};
+use crate::node::{self, ChainState, Node, RestBuffer, RestError};
 use crate::query::{CatchUp, Readiness, View};
 use bulk::BulkSync;
 use pace::Backoff;
@@ -197,6 +197,8 @@ pub(crate) trait ChainSource: MempoolSource {
     fn transaction_counts(&self, hashes: &[BlockHash]) -> Result<Vec<Option<u32>>, node::Error>;
     /// As [`Node::blocks`].
     fn blocks(&self, hashes: &[BlockHash]) -> Result<Vec<ConnectedBlock>, node::Error>;
+    /// As [`Node::rest_block`].
+    fn rest_block(&self, hash: &BlockHash, buffer: &mut RestBuffer) -> Result<(), RestError>;
 }
 
 impl ChainSource for Node {
@@ -222,6 +224,10 @@ impl ChainSource for Node {
 
     fn blocks(&self, hashes: &[BlockHash]) -> Result<Vec<ConnectedBlock>, node::Error> {
         Self::blocks(self, hashes)
+    }
+
+    fn rest_block(&self, hash: &BlockHash, buffer: &mut RestBuffer) -> Result<(), RestError> {
+        Self::rest_block(self, hash, buffer)
     }
 }
 

@@ -230,8 +230,13 @@ impl Bulk {
         }
     }
 
+    /// Whether all threads are to end.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
     fn go_on(&self) -> Result<(), Error> {
-        if self.stopped.load(Ordering::Relaxed) {
+        if self.is_stopped() {
             Err(Error::Stopped)
         } else {
             Ok(())

@@ -178,7 +178,7 @@ impl Lane {
         Self {
             address: settings.address,
             auth: settings.auth.clone(),
-            agent: transport::agent(settings.address, deadline),
+            agent: transport::agent(settings.address, deadline, calls_max),
             permits: Permits::new(calls_max),
             client: Mutex::new(None),
         }

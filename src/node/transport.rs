@@ -1,7 +1,8 @@
-//! JSON-RPC over HTTP to one fixed address, with kept connections, a deadline and a cap on what is read.
+//! HTTP to one fixed address, for JSON-RPC and for REST, with kept connections, a deadline and a cap on what is read.
 //!
 //! Nothing of a request or an answer is in an error of this file.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 use std::{fmt, io};
@@ -17,7 +18,7 @@ use ureq::{Agent, config::Config};
 use crate::limits;
 use crate::secret::Secret;
 
-/// Why an HTTP exchange with the node gave no JSON-RPC answer.
+/// Why an HTTP exchange with the node gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Failure {
     #[error("connection refused")]
@@ -36,12 +37,12 @@ pub(super) enum Failure {
     Status(u16),
     #[error("answer too large")]
     TooLarge,
-    #[error("not an answer in JSON-RPC over HTTP")]
+    #[error("not an answer that can be read")]
     Garbled,
 }
 
-/// An agent that can reach the node and nothing else: no DNS, no proxy, no redirect.
-pub(super) fn agent(address: SocketAddr, deadline: Duration) -> Agent {
+/// An agent that can reach the node and nothing else: no DNS, no proxy, no redirect. It keeps so many connections.
+pub(super) fn agent(address: SocketAddr, deadline: Duration, connections: usize) -> Agent {
     let config = Config::builder()
         .proxy(None)
         .max_redirects(0)
@@ -50,8 +51,30 @@ pub(super) fn agent(address: SocketAddr, deadline: Duration) -> Agent {
         .user_agent("")
         .timeout_global(Some(deadline))
         .timeout_connect(Some(limits::NODE_CONNECT_MAX))
+        .max_idle_connections_per_host(connections)
         .build();
     Agent::with_parts(config, DefaultConnector::default(), Fixed(address))
+}
+
+/// Gets what is under `url`, without credentials, into `body`.
+pub(super) fn fetch(
+    agent: &Agent,
+    url: &str,
+    bytes_max: u64,
+    body: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    body.clear();
+    let answer = agent.get(url).call().map_err(|error| failure(&error))?;
+    match answer.status().as_u16() {
+        200 => {}
+        403 => return Err(Failure::Forbidden),
+        503 => return Err(Failure::Overloaded),
+        other => return Err(Failure::Status(other)),
+    }
+    let answer = answer.into_body().into_with_config().limit(bytes_max);
+    let read = answer.reader().read_to_end(body);
+    read.map_err(|error| failure(&error.into()))?;
+    Ok(())
 }
 
 /// The transport of one JSON-RPC client, with the credentials of its time.

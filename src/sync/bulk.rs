@@ -1,6 +1,7 @@
 //! Taking in most of the chain at once, when the index is far behind.
 
 mod feed;
+mod node_feed;
 #[cfg(test)]
 mod tests;
 
@@ -21,14 +22,17 @@ use crate::error;
 use crate::index::bulk::{self, Built, BulkProgress, BulkShape, PlannedBlock};
 use crate::index::{self, Index, OpenBlockFile};
 use crate::limits;
-use crate::node::{BlockFileBytes, BlockFiles, FilesError};
+use crate::node::{BlockFileBytes, BlockFiles, FilesError, RestBuffer, RestError};
 use crate::query::Speed;
+use node_feed::NodeFeed;
 
 /// How much a bulk sync may take of the machine, and where blocks may lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BulkSettings {
     /// The node's `blocks` directory, if there may be one on this machine.
     pub block_files: Option<PathBuf>,
+    /// Whether the node may be asked by REST, if it serves that.
+    pub rest: bool,
     /// Threads.
     pub jobs: NonZeroUsize,
     /// Bytes of memory.
@@ -55,7 +59,7 @@ pub(super) struct BulkSync {
 /// What the blocks of one bulk come from.
 enum Source<'a> {
     Files(&'a BlockFiles),
-    Node(&'a (dyn ChainSource + Send + Sync)),
+    Node(NodeFeed<'a>),
 }
 
 impl BulkSync {
@@ -103,7 +107,7 @@ impl BulkSync {
     pub(super) fn go_without_files(&mut self, reason: &FilesError) {
         self.without_files = true;
         tracing::warn!(
-            "blocks are asked of the node as JSON, which takes many times as long as reading its files: failed to {}",
+            "blocks are asked of the node itself, which takes longer than reading its files: failed to {}",
             error::report(reason)
         );
     }
@@ -134,8 +138,9 @@ impl BulkSync {
         mut told: impl FnMut(u32, Option<Speed>),
     ) -> Result<(), Error> {
         let room = (self.free_space)(&self.settings.working_dir).map_err(Error::Index)?;
-        let epoch = self.plan(source, index.bulk_from(), last, room)?;
         let files = self.files();
+        let readers = self.readers(files.is_some());
+        let epoch = self.plan(source, index.bulk_from(), last, room, readers)?;
         let by_files = files.map(|files| {
             tracing::info!(
                 blocks = epoch.blocks.len(),
@@ -163,6 +168,38 @@ impl BulkSync {
         Ok(())
     }
 
+    /// The node has work for more threads than we may have, because they wait for it most of the time.
+    fn readers(&self, by_files: bool) -> NonZeroUsize {
+        let calls = NonZeroUsize::new(limits::NODE_BULK_CALLS_MAX);
+        let jobs = self.settings.jobs;
+        calls
+            .filter(|_| !by_files)
+            .map_or(jobs, |calls| calls.max(jobs))
+    }
+
+    /// Whether the node gives the blocks of an epoch by REST; says it in the log.
+    fn serves_rest(
+        &self,
+        source: &(dyn ChainSource + Send + Sync),
+        epoch: &Epoch,
+    ) -> Result<bool, Error> {
+        let Some(block) = epoch.blocks.last().filter(|_| self.settings.rest) else {
+            return Ok(false);
+        };
+        let blocks = epoch.blocks.len();
+        match source.rest_block(&block.hash, &mut RestBuffer::default()) {
+            Ok(()) => {
+                tracing::info!(blocks, "asking the node for blocks by REST");
+                Ok(true)
+            }
+            Err(RestError::Node(error)) => Err(Error::Node(error)),
+            Err(reason) => {
+                node_feed::go_without_rest(&reason);
+                Ok(false)
+            }
+        }
+    }
+
     fn by_node(
         &self,
         source: &(dyn ChainSource + Send + Sync),
@@ -170,7 +207,8 @@ impl BulkSync {
         epoch: &Epoch,
         told: &mut impl FnMut(u32, Option<Speed>),
     ) -> Result<Built, Error> {
-        self.take_in(&Source::Node(source), index, epoch, told)
+        let feed = NodeFeed::new(source, self.serves_rest(source, epoch)?);
+        self.take_in(&Source::Node(feed), index, epoch, told)
             .map_err(|failure| match failure {
                 Failure::Here(error) => error,
                 Failure::Stopped | Failure::Files(_) => Error::Index(index::Error::Stopped),
@@ -194,16 +232,14 @@ impl BulkSync {
         let dir = &self.settings.working_dir;
         let bulk = index.bulk(dir, epoch.blocks.clone(), shape);
         let bulk = Arc::new(bulk.map_err(|error| Failure::Here(Error::Index(error)))?);
-        let jobs = self.settings.jobs.get();
+        let (jobs, readers) = (self.settings.jobs.get(), epoch.readers.get());
         let stretch = Stretch::begin(epoch.from.0);
         thread::scope(|scope| {
             let (done, outcome) = mpsc::sync_channel(1);
             let of_thread = &bulk;
             let work = move || {
-                let built = feed::all(source, of_thread, jobs).and_then(|contributions| {
-                    let built = of_thread.build(contributions, jobs);
-                    built.map_err(|error| Failure::Here(Error::Index(error)))
-                });
+                let read = feed::all(source, of_thread, readers);
+                let built = read.and_then(|read| feed::build(source, of_thread, read, jobs));
                 // The receiver is there until it has heard this.
                 drop(done.send(built));
             };
@@ -250,8 +286,9 @@ impl BulkSync {
         from: Height,
         last: Height,
         room: u64,
+        readers: NonZeroUsize,
     ) -> Result<Epoch, Error> {
-        let most = self.transactions_max(room);
+        let most = self.transactions_max(room, readers);
         let mut blocks: Vec<PlannedBlock> = Vec::new();
         let mut transactions = 0_u64;
         let mut next = from.0;
@@ -283,7 +320,8 @@ impl BulkSync {
         }
         Ok(Epoch {
             from,
-            shape: self.shape(transactions),
+            shape: self.shape(transactions, readers),
+            readers,
             blocks,
             transactions,
             last,
@@ -292,8 +330,8 @@ impl BulkSync {
 
     /// How many transactions one epoch may have, so that a partition fits into the memory of each thread and its
     /// working space on the disk.
-    fn transactions_max(&self, room: u64) -> u64 {
-        let partitions = 1_u64 << self.partition_bits_max();
+    fn transactions_max(&self, room: u64, readers: NonZeroUsize) -> u64 {
+        let partitions = 1_u64 << self.partition_bits_max(readers);
         let by_memory = self.memory_per_job().saturating_mul(partitions) / MEMORY_PER_TRANSACTION;
         let by_disk = room.saturating_sub(limits::DISK_RESERVE_BYTES) / SPACE_PER_TRANSACTION;
         // With less room than for a few blocks, planning ends with the refusal that says how much is missing.
@@ -302,13 +340,13 @@ impl BulkSync {
             .max(u64::from(limits::COMMIT_TRANSACTIONS_MAX))
     }
 
-    fn shape(&self, transactions: u64) -> BulkShape {
+    fn shape(&self, transactions: u64, readers: NonZeroUsize) -> BulkShape {
         let mut partition_bits = PARTITION_BITS_MIN;
         let fits = |bits: u32| {
             let each = (transactions >> bits).saturating_mul(MEMORY_PER_TRANSACTION);
             each <= self.memory_per_job()
         };
-        while partition_bits < self.partition_bits_max() && !fits(partition_bits) {
+        while partition_bits < self.partition_bits_max(readers) && !fits(partition_bits) {
             partition_bits += 1;
         }
         let shards = transactions / TRANSACTIONS_PER_SHARD;
@@ -321,9 +359,8 @@ impl BulkSync {
     }
 
     /// So many partitions that their buffers take a quarter of the memory.
-    fn partition_bits_max(&self) -> u32 {
-        let buffers =
-            self.settings.memory_bytes / 4 / self.settings.jobs / limits::SPILL_CHUNK_BYTES;
+    fn partition_bits_max(&self, readers: NonZeroUsize) -> u32 {
+        let buffers = self.settings.memory_bytes / 4 / readers / limits::SPILL_CHUNK_BYTES;
         buffers
             .checked_ilog2()
             .unwrap_or(0)
@@ -357,6 +394,8 @@ struct Epoch {
     /// Of these blocks.
     transactions: u64,
     shape: BulkShape,
+    /// Threads that read blocks.
+    readers: NonZeroUsize,
     /// The last block of all bulks.
     last: Height,
 }

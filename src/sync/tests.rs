@@ -37,6 +37,7 @@ pub(super) fn writer(
 fn settings(dir: &tempfile::TempDir) -> BulkSettings {
     BulkSettings {
         block_files: None,
+        rest: true,
         jobs: NonZeroUsize::MIN,
         memory_bytes: limits::SYNC_MEMORY_BYTES_MIN,
         blocks_min: u32::MAX,

@@ -4,7 +4,7 @@ use crate::chain::reader::Reader;
 
 impl Reader<'_> {
     /// The length prefix of the peer-to-peer protocol (`CompactSize`).
-    pub(super) fn compact_size(&mut self) -> Option<u64> {
+    pub(in crate::node) fn compact_size(&mut self) -> Option<u64> {
         let [first] = self.array()?;
         match first {
             0xfd => Some(u64::from(u16::from_le_bytes(self.array()?))),

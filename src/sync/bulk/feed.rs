@@ -1,41 +1,59 @@
 //! Blocks from a source into a bulk.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use bitcoin::BlockHash;
 
-use super::{Failure, Source};
-use crate::chain::PackedBlock;
+use super::{Failure, Source, node_feed};
 use crate::index;
-use crate::index::bulk::{Bulk, Contribution, PlannedBlock};
-use crate::limits;
+use crate::index::bulk::{Built, Bulk, Contribution};
 use crate::node::{BlockBuffer, BlockFiles};
-use crate::sync::{ChainSource, Error};
+use crate::sync::Error;
 
-/// Blocks of the first years are so small that there would be no end of them.
-const PART_BLOCKS_MAX: usize = 64;
-
-/// Brings every block of the bulk in.
+/// Brings every block of the bulk in, on so many threads.
 pub(super) fn all(
     source: &Source<'_>,
     bulk: &Bulk,
-    jobs: usize,
+    readers: usize,
 ) -> Result<Vec<Contribution>, Failure> {
     match source {
         Source::Files(files) => {
             let last = files.last().map_err(Failure::Files)?;
             let next = AtomicU32::new(0);
             let work = || files_of_one_thread(files, bulk, last, &next);
-            on_threads(jobs, bulk, work, || Failure::Files(files.incomplete()))
+            on_threads(readers, bulk, work, || Failure::Files(files.incomplete()))
         }
-        Source::Node(node) => {
-            let parts = Mutex::new(parts(bulk.blocks()).into_iter());
-            let work = || parts_of_one_thread(*node, bulk, &parts);
-            // The node has work for more threads than we have.
-            let calls = limits::NODE_BULK_CALLS_MAX;
-            on_threads(calls, bulk, work, || Failure::Here(Error::Moved))
+        Source::Node(feed) => {
+            let parts = Mutex::new(node_feed::parts(bulk.blocks()).into_iter());
+            let work = || feed.parts_of_one_thread(bulk, &parts);
+            on_threads(readers, bulk, work, || Failure::Here(Error::Moved))
+        }
+    }
+}
+
+/// Sorts what was brought in.
+pub(super) fn build(
+    source: &Source<'_>,
+    bulk: &Arc<Bulk>,
+    contributions: Vec<Contribution>,
+    jobs: usize,
+) -> Result<Built, Failure> {
+    match source {
+        Source::Files(_) => bulk.build(contributions, jobs).map_err(of_index),
+        Source::Node(feed) => {
+            let failed = Mutex::new(None);
+            let again = |hash: &BlockHash| {
+                feed.again(bulk, hash).map_err(|failure| {
+                    let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    failed.get_or_insert(failure);
+                    index::Error::Stopped
+                })
+            };
+            let built = bulk.build_asking(contributions, jobs, &again);
+            let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+            built.map_err(|error| failed.unwrap_or_else(|| of_index(error)))
         }
     }
 }
@@ -112,56 +130,7 @@ fn files_of_one_thread(
     worker.finish().map_err(of_index)
 }
 
-/// Blocks that are asked for together: so many that an answer stays small, and each thread holds few.
-fn parts(blocks: &[PlannedBlock]) -> Vec<&[PlannedBlock]> {
-    let mut parts = Vec::new();
-    let mut rest = blocks;
-    while !rest.is_empty() {
-        let mut transactions = 0_u32;
-        let fits = |block: &&PlannedBlock| {
-            transactions = transactions.saturating_add(block.transactions);
-            transactions <= limits::BLOCK_BATCH_TRANSACTIONS_MAX
-        };
-        let count = rest.iter().take(PART_BLOCKS_MAX).take_while(fits).count();
-        let (part, beyond) = rest.split_at(count.max(1));
-        parts.push(part);
-        rest = beyond;
-    }
-    parts
-}
-
-/// Each thread asks for the next part.
-fn parts_of_one_thread<'a>(
-    node: &(dyn ChainSource + Send + Sync),
-    bulk: &Bulk,
-    parts: &Mutex<impl Iterator<Item = &'a [PlannedBlock]>>,
-) -> Result<Contribution, Failure> {
-    let mut worker = bulk.worker().map_err(of_index)?;
-    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
-    while let Some(part) = next() {
-        let hashes: Vec<BlockHash> = part.iter().map(|block| block.hash).collect();
-        let mut rest = hashes.as_slice();
-        while !rest.is_empty() {
-            let blocks = node
-                .blocks(rest)
-                .map_err(|error| Failure::Here(Error::Node(error)))?;
-            if blocks.is_empty() {
-                return Err(Failure::Here(Error::Moved));
-            }
-            for connected in &blocks {
-                let height = bulk.claim(&connected.block.block_hash());
-                let height = height.ok_or(Failure::Here(Error::Moved))?;
-                let packed = PackedBlock::from(connected);
-                let added = worker.add(height, None, packed.raw());
-                added.map_err(of_index)?;
-            }
-            rest = rest.get(blocks.len()..).unwrap_or_default();
-        }
-    }
-    worker.finish().map_err(of_index)
-}
-
-fn of_index(error: index::Error) -> Failure {
+pub(super) fn of_index(error: index::Error) -> Failure {
     if matches!(error, index::Error::Stopped) {
         Failure::Stopped
     } else {

@@ -4,14 +4,15 @@ use std::sync::atomic::AtomicU32;
 
 use super::*;
 use crate::error::ErrorKind;
-use crate::index::{Keys, Options};
-use crate::sync::tests::FakeNode;
+use crate::index::{Digests, Keys, Options};
+use crate::sync::tests::{FakeNode, pay};
 
 const GIB: usize = 1 << 30;
 
 fn bulk_sync(dir: &Path, jobs: usize, memory_bytes: usize) -> BulkSync {
     let settings = BulkSettings {
         block_files: None,
+        rest: true,
         jobs: NonZeroUsize::new(jobs).unwrap(),
         memory_bytes,
         blocks_min: 10,
@@ -37,10 +38,11 @@ fn index(dir: &Path) -> Index {
 fn what_a_thread_sorts_and_what_all_buffer_fit_into_the_memory() {
     for (jobs, memory) in [(1, GIB), (2, GIB / 2), (4, GIB), (8, GIB), (2, GIB / 16)] {
         let sync = bulk_sync(Path::new("/"), jobs, memory);
-        let most = sync.transactions_max(u64::MAX);
+        let readers = sync.readers(true);
+        let most = sync.transactions_max(u64::MAX, readers);
         assert!(most >= 20_000_000, "{most} in one go are few");
         for transactions in [1, 1_000_000, most] {
-            let shape = sync.shape(transactions);
+            let shape = sync.shape(transactions, readers);
             let partitions = 1_usize << shape.partition_bits;
             let buffers = jobs * partitions * limits::SPILL_CHUNK_BYTES;
             assert!(buffers <= memory / 4 || shape.partition_bits == PARTITION_BITS_MIN);
@@ -50,8 +52,14 @@ fn what_a_thread_sorts_and_what_all_buffer_fit_into_the_memory() {
         }
     }
     let sync = bulk_sync(Path::new("/"), 2, GIB / 2);
-    assert_eq!(sync.shape(1_000_000).shard_bits, 2);
-    assert_eq!(sync.shape(1_400_000_000).shard_bits, 6);
+    let readers = sync.readers(true);
+    assert_eq!(sync.shape(1_000_000, readers).shard_bits, 2);
+    assert_eq!(sync.shape(1_400_000_000, readers).shard_bits, 6);
+    // Those that wait for the node have buffers too.
+    let readers = sync.readers(false);
+    assert_eq!(readers.get(), limits::NODE_BULK_CALLS_MAX);
+    let partitions = 1_usize << sync.partition_bits_max(readers);
+    assert!(readers.get() * partitions * limits::SPILL_CHUNK_BYTES <= GIB / 8);
 }
 
 #[test]
@@ -81,13 +89,57 @@ fn a_bulk_ends_some_way_below_the_tip_and_equals_what_comes_block_by_block() {
     assert_eq!(built.digest().unwrap(), other.digest().unwrap());
 }
 
+/// Takes in 35 blocks, half of which spend something, from a node prepared in this way.
+fn taken_in(prepare: impl Fn(&FakeNode)) -> (FakeNode, Digests) {
+    let node = FakeNode::new();
+    node.mine(1, &[]);
+    for height in 1..20 {
+        let transaction = pay(node.coinbase(height), u8::try_from(height % 3).unwrap());
+        node.mine(2, &[&transaction]);
+    }
+    prepare(&node);
+    let dir = tempfile::tempdir().unwrap();
+    let mut built = index(&dir.path().join("index"));
+    let mut sync = bulk_sync(dir.path(), 2, GIB / 16);
+    sync.step(&node, &mut built, Height(35), |_, _| ()).unwrap();
+    assert_eq!(built.bulk_from(), Height(36));
+    (node, built.digest().unwrap())
+}
+
+#[test]
+fn blocks_come_by_rest_as_long_as_the_node_serves_that() {
+    let (_, as_json) = taken_in(|_| ());
+    let (node, by_rest) = taken_in(|node| node.serve_rest(100));
+    // One more tells whether there is any.
+    assert_eq!(node.rest_left(), 100 - 36 - 1);
+    assert_eq!(by_rest, as_json);
+    let (node, first_half) = taken_in(|node| node.serve_rest(20));
+    assert_eq!(node.rest_left(), 0);
+    assert_eq!(first_half, as_json);
+}
+
+#[test]
+fn a_node_that_goes_away_meanwhile_is_waited_for() {
+    let (_, undisturbed) = taken_in(|_| ());
+    for rest in [0, 100] {
+        let (_, disturbed) = taken_in(|node| {
+            node.serve_rest(rest);
+            node.stumble(if rest == 0 { 2 } else { 9 });
+        });
+        assert_eq!(disturbed, undisturbed);
+    }
+}
+
 #[test]
 fn a_disk_that_is_too_small_is_refused_before_anything_is_written() {
     let node = FakeNode::new();
     node.mine(40, &[]);
     let dir = tempfile::tempdir().unwrap();
     let sync = bulk_sync(dir.path(), 2, GIB / 16);
-    let plan = |room| sync.plan(&node, Height(0), Height(35), room).err();
+    let plan = |room| {
+        sync.plan(&node, Height(0), Height(35), room, NonZeroUsize::MIN)
+            .err()
+    };
     let room = limits::DISK_RESERVE_BYTES + 36 * SPACE_PER_TRANSACTION;
     assert!(plan(room).is_none());
     let refused = plan(room - 1).unwrap();

@@ -6,15 +6,16 @@ use std::thread;
 use std::time::Duration;
 
 use bitcoin::block::{Header, Version};
+use bitcoin::consensus::serialize;
 use bitcoin::hashes::Hash as _;
 use bitcoin::{
     Amount, Block, BlockHash, CompactTarget, OutPoint, ScriptBuf, Sequence, Transaction, TxIn,
     TxMerkleNode, TxOut, Txid, absolute, transaction,
 };
 
-use crate::chain::{ChainTip, ConnectedBlock, Height, SpentOutput};
+use crate::chain::{ChainTip, ConnectedBlock, Height, SpentList, SpentOutput};
 use crate::mempool::MempoolSource;
-use crate::node::{self, ChainState, Trouble};
+use crate::node::{self, ChainState, RestBuffer, RestError, Trouble};
 use crate::sync::ChainSource;
 
 /// A regtest node in memory.
@@ -30,6 +31,11 @@ struct State {
     trouble: Option<Trouble>,
     /// Before it gives blocks.
     pause: Duration,
+    /// Blocks that it still gives by REST.
+    rest_blocks: u32,
+    /// Of the calls for blocks, every so many fails.
+    stumbles: Option<u32>,
+    calls: u32,
     /// Makes blocks differ that are otherwise the same.
     mined: u32,
     /// Mined when the mempool is read next.
@@ -52,6 +58,9 @@ impl FakeNode {
             initial_download: false,
             trouble: None,
             pause: Duration::ZERO,
+            rest_blocks: 0,
+            stumbles: None,
+            calls: 0,
             mined: 0,
             surprise: false,
         }))
@@ -93,6 +102,21 @@ impl FakeNode {
     /// Takes this long to give blocks.
     pub(in crate::sync) fn set_pause(&self, pause: Duration) {
         self.state().pause = pause;
+    }
+
+    /// Gives so many blocks by REST and then no more.
+    pub(in crate::sync) fn serve_rest(&self, blocks: u32) {
+        self.state().rest_blocks = blocks;
+    }
+
+    /// So many are left.
+    pub(in crate::sync) fn rest_left(&self) -> u32 {
+        self.state().rest_blocks
+    }
+
+    /// Fails at every so many calls for blocks.
+    pub(in crate::sync) fn stumble(&self, every: u32) {
+        self.state().stumbles = Some(every);
     }
 
     /// Fails from now on, or no longer.
@@ -156,6 +180,16 @@ fn transaction(from: OutPoint, script_sig: &[u8], output: TxOut) -> Transaction 
 }
 
 impl State {
+    fn stumble(&mut self) -> Result<(), node::Error> {
+        self.calls += 1;
+        match self.stumbles {
+            Some(every) if self.calls.is_multiple_of(every) => Err(node::Error::Overloaded {
+                call: node::Method::GetBlock.into(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn tip(&self) -> ChainTip {
         ChainTip {
             height: Height(u32::try_from(self.active.len() - 1).unwrap()),
@@ -252,13 +286,33 @@ impl ChainSource for FakeNode {
     }
 
     fn blocks(&self, hashes: &[BlockHash]) -> Result<Vec<ConnectedBlock>, node::Error> {
-        let state = self.answering()?;
+        let mut state = self.answering()?;
+        state.stumble()?;
         thread::sleep(state.pause);
         let found: Option<Vec<_>> = hashes
             .iter()
             .map(|hash| state.blocks.get(hash).cloned())
             .collect();
         Ok(found.unwrap_or_default())
+    }
+
+    fn rest_block(&self, hash: &BlockHash, buffer: &mut RestBuffer) -> Result<(), RestError> {
+        let mut state = self.answering().map_err(RestError::Node)?;
+        state.stumble().map_err(RestError::Node)?;
+        let call = node::Method::GetBlock.into();
+        let left = state.rest_blocks.checked_sub(1);
+        state.rest_blocks = left.ok_or(RestError::NotServed { call })?;
+        let found = state.blocks.get(hash);
+        let found = found.ok_or(RestError::NotServed { call })?;
+        let mut spent = SpentList::default();
+        for outputs in &found.spent {
+            spent.begin_transaction(outputs.len());
+            for output in outputs {
+                spent.push_without_height(output.amount, output.script.as_bytes());
+            }
+        }
+        buffer.fill(serialize(&found.block), spent);
+        Ok(())
     }
 }
 
