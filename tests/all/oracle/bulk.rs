@@ -10,15 +10,22 @@ use rig::server::{self, Loopback};
 use rig::shape::Shape;
 
 use super::direct::{Direct, Way};
-use super::wire;
+use super::{rest, wire};
 
-const WAYS: [Way; 3] = [Way::BlockByBlock, Way::BulkByFiles, Way::BulkByNode];
+const WAYS: [Way; 4] = [
+    Way::BlockByBlock,
+    Way::BulkByFiles,
+    Way::BulkByRest,
+    Way::BulkAsJson,
+];
 
 #[test]
 fn every_way_to_the_tip_leads_to_the_same_index() -> Result<()> {
     let node = Node::start(&Options {
         // Files of 64 KiB, so that there are many.
-        extra: vec!["-fastprune".to_owned()],
+        extra: ["-fastprune", "-rest=1", "-debug=http"]
+            .map(str::to_owned)
+            .into(),
         ..Options::default()
     })?;
     let mut shape = Shape::new(31);
@@ -31,6 +38,8 @@ fn every_way_to_the_tip_leads_to_the_same_index() -> Result<()> {
         .into_iter()
         .collect::<Result<Vec<_>>>()?;
     assert_same(&node, &mut old, "at first")?;
+    let by_rest = rest::requests(&node)?.len();
+    ensure!(by_rest > 100, "only {by_rest} blocks came by REST");
 
     shape.grow(&node, 40)?;
     start_again(&mut old)?;

@@ -42,7 +42,8 @@ const POLL: Duration = Duration::from_millis(50);
 pub(super) enum Way {
     BlockByBlock,
     BulkByFiles,
-    BulkByNode,
+    BulkByRest,
+    BulkAsJson,
 }
 
 /// An index that follows a node.
@@ -69,8 +70,13 @@ impl Direct {
 
     /// An empty index that begins to follow in this way.
     pub(super) fn start_by(node: &rig::node::Node, way: Way) -> Result<Self> {
+        Self::start_through(node, &node.rpc_address(), way)
+    }
+
+    /// The same, reaching the node at another address.
+    pub(super) fn start_through(node: &rig::node::Node, address: &str, way: Way) -> Result<Self> {
         let settings = NodeSettings {
-            address: node.rpc_address().parse()?,
+            address: address.parse()?,
             auth: NodeAuth::cookie_file(node.cookie().clone()),
             network: Network::Regtest,
         };
@@ -79,6 +85,7 @@ impl Direct {
         let mut direct = Self {
             bulk: BulkSettings {
                 block_files: (way == Way::BulkByFiles).then_some(files),
+                rest: way == Way::BulkByRest,
                 jobs: NonZeroUsize::new(2).context("two threads")?,
                 memory_bytes: limits::SYNC_MEMORY_BYTES_MIN,
                 blocks_min: if way == Way::BlockByBlock {
