@@ -102,19 +102,14 @@ impl<'a> Placer<'a> {
         let Some((inputs, spent)) = inputs.zip(spent) else {
             return Ok(None);
         };
-        let is_meant = |script_hash: &ScriptHash, outpoint: &bitcoin::OutPoint| {
+        let keyed = &self.bulk.keyed;
+        let meant = inputs.iter().zip(spent).filter(|(input, spent)| {
+            let outpoint = &input.previous_output;
+            let script_hash = ScriptHash::of(&spent.script);
             outpoint.vout == spending.vout()
-                && self.bulk.keyed.tag(outpoint) == spending.tag
-                && self.bulk.keyed.prefix(script_hash) == prefix
-        };
-        let meant = inputs
-            .iter()
-            .zip(spent)
-            .filter(|(input, spent)| {
-                is_meant(&ScriptHash::of(&spent.script), &input.previous_output)
-            })
-            .map(|(_, spent)| spent.height);
-        Ok(Some(meant.collect()))
+                && keyed.prefix_and_tag(script_hash.as_bytes(), outpoint) == (prefix, spending.tag)
+        });
+        Ok(Some(meant.map(|(_, spent)| spent.height).collect()))
     }
 }
 

@@ -18,13 +18,13 @@ use crate::redact::RawTransaction;
 /// Stands for what a client said, or for a secret.
 const CANARY: &str = "c4na12yc4na12y";
 
-struct Door {
-    fake: FakeNode,
+pub(super) struct Door {
+    pub(super) fake: FakeNode,
     cookie: TempDir,
 }
 
 impl Door {
-    fn to(answer: impl Fn(&Seen, usize) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    pub(super) fn to(answer: impl Fn(&Seen, usize) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let door = Self {
             fake: FakeNode::start(answer),
             cookie: tempfile::tempdir().unwrap(),
@@ -37,7 +37,7 @@ impl Door {
         std::fs::write(self.cookie.path().join("cookie"), content).unwrap();
     }
 
-    fn settings(&self) -> NodeSettings {
+    pub(super) fn settings(&self) -> NodeSettings {
         NodeSettings {
             address: self.fake.address,
             auth: NodeAuth::cookie_file(self.cookie.path().join("cookie")),

@@ -15,7 +15,10 @@ use std::thread;
 pub(super) struct Seen {
     /// Number of the connection it came on.
     pub(super) connection: usize,
+    /// What it asks for.
+    pub(super) path: String,
     pub(super) authorization: String,
+    /// Null when there is none.
     pub(super) body: serde_json::Value,
 }
 
@@ -82,6 +85,9 @@ fn serve(
 }
 
 fn read_request(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<Seen> {
+    let mut first = String::new();
+    reader.read_line(&mut first).ok()?;
+    let path = first.split_whitespace().nth(1)?.to_owned();
     let mut authorization = String::new();
     let mut length = 0;
     loop {
@@ -107,7 +113,12 @@ fn read_request(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<
     reader.read_exact(&mut body).ok()?;
     Some(Seen {
         connection,
+        path,
         authorization,
-        body: serde_json::from_slice(&body).unwrap(),
+        body: if body.is_empty() {
+            serde_json::Value::Null
+        } else {
+            serde_json::from_slice(&body).unwrap()
+        },
     })
 }
