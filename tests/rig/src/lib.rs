@@ -12,6 +12,7 @@ pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod reorganise;
+pub mod rpc;
 pub mod server;
 pub mod shape;
 pub mod socks;
@@ -20,4 +21,3 @@ pub mod trace;
 pub mod wallet;
 
 mod guard;
-mod rpc;

@@ -14,14 +14,15 @@ const REPLY_BYTES_MAX: u64 = 1 << 30;
 
 /// A way to a node's RPC port.
 #[derive(Clone, Debug)]
-pub(crate) struct Rpc {
+pub struct Rpc {
     agent: ureq::Agent,
     port: u16,
     cookie: PathBuf,
 }
 
 impl Rpc {
-    pub(crate) fn new(port: u16, cookie: PathBuf) -> Self {
+    /// To the port on this machine, with the password in `cookie`.
+    pub fn new(port: u16, cookie: PathBuf) -> Self {
         let config = ureq::Agent::config_builder()
             // A machine's proxy setting must not carry this off.
             .proxy(None)
@@ -36,16 +37,18 @@ impl Rpc {
         }
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// The port.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
-    pub(crate) fn cookie(&self) -> &PathBuf {
+    /// The file with the password.
+    pub fn cookie(&self) -> &PathBuf {
         &self.cookie
     }
 
-    /// `path` is `/`, or `/wallet/NAME`.
-    pub(crate) fn call(&self, path: &str, method: &str, params: &Value) -> Result<Value> {
+    /// A call; an error of the node is an error here. `path` is `/`, or `/wallet/NAME`.
+    pub fn call(&self, path: &str, method: &str, params: &Value) -> Result<Value> {
         let request = json!({ "jsonrpc": "1.0", "id": 0, "method": method, "params": params });
         result(method, &mut self.post(path, method, &request)?)
     }
