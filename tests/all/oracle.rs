@@ -6,6 +6,7 @@ mod bulk;
 mod comparison;
 mod direct;
 mod disk;
+mod large;
 mod rest;
 mod tampering;
 mod trial;

@@ -149,6 +149,10 @@ impl Tally {
         for script in scripts {
             let txid = text(&transaction["txid"])?;
             let history = self.histories.entry(script.clone()).or_default();
+            if !transaction["vin"][0]["coinbase"].is_null() {
+                // Mined twice, it counts where it stands last.
+                history.retain(|entry| entry.txid != txid);
+            }
             history.push(Entry { txid, height, fee });
         }
         Ok(())
