@@ -4,6 +4,7 @@
 
 mod broadcast;
 mod cli;
+mod disk;
 mod door;
 mod fixture;
 mod installing;
