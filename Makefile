@@ -32,6 +32,7 @@ bench: build wallet rig
 # restarts and kills, and the oracle.
 soak: build rig
 	CLAUSTRUM_ALL_FAULTS=1 $(CARGO) test $(LOCKED) --release --no-default-features --lib index::tests::power
+	CLAUSTRUM_ALL_FAULTS=1 $(CARGO) test $(LOCKED) --no-default-features --test all oracle::killed
 	$(CARGO) run $(LOCKED) --release -p rig --bin soak
 
 # FUZZ_SECONDS (60) for each target.

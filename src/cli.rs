@@ -16,6 +16,7 @@ use progress::Bars;
 use crate::config::raw::RawConfig;
 use crate::config::{self, Config, Surroundings};
 use crate::error::{ExitStatus, report};
+use crate::index::Extent;
 use crate::installation::Installation;
 use crate::status::Status;
 use crate::{door, engine, hardening, redact, server, telemetry};
@@ -56,7 +57,11 @@ enum Command {
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum IndexCommand {
     /// Read everything and say whether it fits together
-    Check,
+    Check {
+        /// Compare every transaction, not two of each block; that reads nearly all of the node's block files
+        #[arg(long)]
+        full: bool,
+    },
     /// Print a digest of every table, and the commitment of the last block
     Digest,
     /// Delete the index; the next start builds it anew from the node
@@ -181,7 +186,7 @@ fn status(config: &Config) -> Result<String, Failure> {
 
 fn look_into_index(config: &Config, command: IndexCommand) -> Result<String, Failure> {
     match command {
-        IndexCommand::Check => check_index(config),
+        IndexCommand::Check { full } => check_index(config, full),
         IndexCommand::Digest => digest(config),
         IndexCommand::Rebuild => {
             engine::delete_index(&open(config)?.index_dir())
@@ -191,12 +196,18 @@ fn look_into_index(config: &Config, command: IndexCommand) -> Result<String, Fai
     }
 }
 
-fn check_index(config: &Config) -> Result<String, Failure> {
-    let checked = engine::check(&open(config)?.index_dir(), config.network);
+fn check_index(config: &Config, full: bool) -> Result<String, Failure> {
+    let extent = if full { Extent::Full } else { Extent::Sample };
+    let checked = engine::check(config, &open(config)?.index_dir(), extent);
     let checked = checked.map_err(|error| Failure::new(error.kind(), &error))?;
     Ok(format!(
-        "the index is whole: {} blocks, {} transactions, {} scripts, {} touches, {} unspent outputs\n",
-        checked.blocks, checked.transactions, checked.scripts, checked.touches, checked.unspent
+        "the index is whole: {} blocks, {} transactions ({} compared), {} scripts, {} touches, {} unspent outputs\n",
+        checked.blocks,
+        checked.transactions,
+        checked.compared,
+        checked.scripts,
+        checked.touches,
+        checked.unspent
     ))
 }
 

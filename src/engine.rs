@@ -14,9 +14,9 @@ use crate::chain::Network;
 use crate::config::Config;
 use crate::electrum::Identity;
 use crate::error::ErrorKind;
-use crate::index::{self, Index};
+use crate::index::{self, Health, Index};
 use crate::limits;
-use crate::node::{Node, NodeAuth, NodeSettings};
+use crate::node::{BlockFiles, Node, NodeAuth, NodeSettings};
 use crate::query::{Readiness, View};
 use crate::session::{self, Admission, Counters, ReadPool, Services};
 use crate::sync::{self, BulkSettings, Follower, Progress, ProgressReader};
@@ -27,6 +27,7 @@ pub struct Engine {
     services: Arc<Services>,
     follower: Follower,
     progress: ProgressReader,
+    health: Health,
     ended: oneshot::Receiver<Result<(), sync::Error>>,
     admission: Admission,
     sessions: TaskTracker,
@@ -43,6 +44,7 @@ impl Engine {
         broadcaster: Arc<dyn Broadcaster>,
     ) -> Result<Self, Error> {
         let index = Index::open(index_dir, config.network).map_err(Error::Index)?;
+        let health = index.health();
         let settings = node_settings(config);
         let node = Arc::new(Node::new(&settings));
         let (publish, views) = watch::channel(Some(Arc::new(sync::first_view(&index))));
@@ -74,6 +76,7 @@ impl Engine {
         Ok(Self {
             services: Arc::new(services),
             progress: follower.progress(),
+            health,
             follower,
             ended,
             admission: Admission::new(),
@@ -105,6 +108,11 @@ impl Engine {
     /// How far the follower is.
     pub fn progress(&self) -> Progress {
         self.progress.now()
+    }
+
+    /// What was found wrong with the index since the start.
+    pub fn index_trouble(&self) -> Option<&str> {
+        self.health.trouble()
     }
 
     /// Whether questions about scripts are answered.
@@ -160,9 +168,17 @@ pub fn digests(index_dir: &Path, network: Network) -> Result<index::Digests, ind
     Index::open(index_dir, network)?.digest()
 }
 
-/// Reads everything in an index that no server has open.
-pub fn check(index_dir: &Path, network: Network) -> Result<index::Checked, index::Error> {
-    Index::open(index_dir, network)?.check()
+/// Reads everything in an index that no server has open, and what it has in the node's block files, if they can be read.
+pub fn check(
+    config: &Config,
+    index_dir: &Path,
+    extent: index::Extent,
+) -> Result<index::Checked, index::Error> {
+    let mut index = Index::open(index_dir, config.network)?;
+    if let Ok(files) = BlockFiles::open(&config.node_blocks_dir(), config.network) {
+        index.read_from(Arc::new(files))?;
+    }
+    index.check(extent)
 }
 
 /// Deletes an index that no server has open, so that the next start builds it anew.

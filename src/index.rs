@@ -20,6 +20,7 @@ mod digest;
 mod error;
 mod event;
 mod groups;
+mod health;
 mod in_files;
 mod install;
 mod keys;
@@ -52,10 +53,11 @@ use std::time::Instant;
 use bitcoin::{Amount, BlockHash, OutPoint, Transaction, Txid};
 use redb::Database;
 
-pub use check::Checked;
+pub use check::{Checked, Extent};
 pub use commitment::Commitment;
 pub use digest::Digests;
 pub use error::{BlockFault, BlockFilesFault, Error};
+pub use health::Health;
 pub use keys::Keys;
 pub use shape::Shape;
 pub use snapshot::{Proven, Snapshot};
@@ -184,6 +186,7 @@ pub struct Index {
     scrubbed: Instant,
     store: Arc<dyn Store>,
     budget: Arc<CacheBudget>,
+    health: Health,
     files: Option<Arc<dyn BlockFiles>>,
     database: Database,
     /// Keeps other instances out; released after the database is closed.
@@ -213,14 +216,13 @@ impl Index {
         network: Network,
         options: &Options,
     ) -> Result<Self, Error> {
-        let budget = CacheBudget::new(
-            limits::INDEX_CACHE_BYTES.saturating_sub(limits::INDEX_MAIN_CACHE_BYTES),
-        );
+        let budget = CacheBudget::new(limits::SEGMENT_READ_CACHE_BYTES);
         let tables = open::tables(&database)?;
         let identity = open::identity(&tables, network)?;
         let keyed = KeyedHash::new(identity.keys, options.tag_bits);
         let (blocks, segments, recent) = open::load(&tables, &identity, &*store, &budget)?;
         let segments = Arc::new(segments);
+        let health = Health::default();
         let snapshot = Snapshot::new(
             network,
             keyed,
@@ -229,6 +231,7 @@ impl Index {
             recent.clone(),
             NewestPlaces::default(),
             tables,
+            health.clone(),
         );
         Ok(Self {
             network,
@@ -244,15 +247,22 @@ impl Index {
             scrubbed: Instant::now(),
             store,
             budget,
+            health,
             files: None,
             database,
             _lock: lock,
         })
     }
 
-    /// Reads transactions, of which it knows the place, from these files from now on.
+    /// Reads transactions, of which it knows the place, from these files from now on. Some are read at once, so that
+    /// files of another synchronisation of the node are refused.
     pub fn read_from(&mut self, files: Arc<dyn BlockFiles>) -> Result<(), Error> {
         self.files = Some(files);
+        self.renew_files()?;
+        self.compare_with_files()
+    }
+
+    fn renew_files(&mut self) -> Result<(), Error> {
         let open = self.segments.all().map(Arc::clone).collect();
         let blocks = self.snapshot.blocks().clone();
         let tables = error::guarded("open the index", || Tables::open(&self.database))?;
@@ -283,7 +293,13 @@ impl Index {
             self.recent.clone(),
             self.newest.clone(),
             tables,
+            self.health.clone(),
         ));
+    }
+
+    /// What is found wrong with it from now on.
+    pub fn health(&self) -> Health {
+        self.health.clone()
     }
 
     /// The state after the last commit.

@@ -26,11 +26,11 @@ pub const REPLY_BYTES_MAX: usize = 8_100_000;
 /// The least that may be set: 2016 headers in hexadecimal digits, and their frame.
 pub const REPLY_BYTES_MIN: usize = 350_000;
 /// Bytes waiting for a client that reads slowly before reading from it pauses.
-pub const OUTBOUND_BYTES_SOFT: usize = 256 * 1024;
+pub const OUTBOUND_BYTES_SOFT: usize = 128 * 1024;
 /// A reply above this needs room in [`OUTBOUND_BYTES_MAX`] until it has left.
 pub const LARGE_REPLY_BYTES: usize = 16 * 1024;
 /// Large replies of all sessions together that wait for their clients; when they fill it, another one becomes an error.
-pub const OUTBOUND_BYTES_MAX: usize = 48 * 1024 * 1024;
+pub const OUTBOUND_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Script hashes one session may watch.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 10_000;
 /// Sessions in all.
@@ -67,10 +67,10 @@ pub const MEMO_IDLE_MAX: Duration = Duration::from_secs(60);
 pub const MEMO_ENTRIES_MIN: usize = 64;
 /// Versions whose changes a view carries; a session further behind recomputes all its statuses.
 pub const VIEW_CHANGES_MAX: usize = 64;
-/// Pages of all files of the index that redb keeps in memory together.
-pub const INDEX_CACHE_BYTES: usize = 160 * 1024 * 1024;
+/// Pages of all files of the index that redb keeps in memory together, those being written among them.
+pub const INDEX_CACHE_BYTES: usize = 92 * 1024 * 1024;
 /// What `main.redb` gets of it, for headers and txids of the newest blocks.
-pub const INDEX_MAIN_CACHE_BYTES: usize = 32 * 1024 * 1024;
+pub const INDEX_MAIN_CACHE_BYTES: usize = 12 * 1024 * 1024;
 /// The newest blocks, which keep their delta rows: a reorg of so many needs no block again.
 pub const DELTA_BLOCKS_MIN: u32 = 288;
 /// Blocks whose delta rows become one segment when that many stand above [`DELTA_BLOCKS_MIN`].
@@ -89,6 +89,12 @@ pub const VERIFIED_BLOCKS: u32 = 10;
 pub const SEGMENT_BLOB_BYTES: usize = 8150;
 /// Pages that redb keeps in memory for one segment that is being written; what fits is written once.
 pub const SEGMENT_WRITE_CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// Segments that are written at a time once the index is built: of the newest blocks, and of a merge.
+pub const SEGMENT_WRITERS_MAX: usize = 2;
+/// What segments get of [`INDEX_CACHE_BYTES`] to be read.
+pub const SEGMENT_READ_CACHE_BYTES: usize = 48 * 1024 * 1024;
+/// Blocks of which transactions are read at the start where the index has them in the node's block files.
+pub const PLACES_COMPARED: u32 = 256;
 /// The whole of an orderly shutdown.
 pub const SHUTDOWN_MAX: Duration = Duration::from_secs(20);
 /// What sessions get of it to finish their current answer.
@@ -145,8 +151,8 @@ pub const COMMIT_BLOCKS_MAX: u32 = 64;
 pub const COMMIT_TRANSACTIONS_MAX: u32 = 20_000;
 /// Scripts one published change may name; beyond it sessions look at all of theirs again.
 pub const CHANGED_SCRIPTS_MAX: usize = 50_000;
-/// Transactions held of the node's mempool; its default of 300 MB is about half of that.
-pub const MEMPOOL_TRANSACTIONS_MAX: usize = 300_000;
+/// Transactions held of the node's mempool; 96 MiB of ordinary ones. Its default of 300 MB is about as many.
+pub const MEMPOOL_TRANSACTIONS_MAX: usize = 170_000;
 /// New mempool transactions fetched in one round, so that a large mempool does not delay blocks.
 pub const MEMPOOL_FETCH_MAX: usize = 4_096;
 /// Mempool transactions in one batch: 64 of the largest standard ones stay below [`NODE_ANSWER_BYTES_MAX`].

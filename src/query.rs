@@ -366,8 +366,16 @@ pub trait NodeReader: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeSilent;
 
-/// Answers one question from one view.
+/// Answers one question from one view; the operator is told of an index that cannot be read.
 pub fn answer(view: &View, node: &dyn NodeReader, query: &Query) -> Result<Answer, Error> {
+    find(view, node, query).inspect_err(|error| {
+        if let Error::Index(error) = error {
+            view.snapshot.note(error);
+        }
+    })
+}
+
+fn find(view: &View, node: &dyn NodeReader, query: &Query) -> Result<Answer, Error> {
     match query {
         Query::Balance(script_hash) => history::balance(ready(view)?, node, script_hash),
         Query::EstimateFee { blocks, mode } => node

@@ -138,8 +138,16 @@ impl Server<'_> {
         if let Err(cause) = status.write(&self.installation.status_file()) {
             tracing::warn!("failed to write the status file: {cause}");
         }
+        if let (Some(trouble), true) = (&status.index_trouble, self.is_new(&status)) {
+            tracing::error!("failed to {trouble}");
+        }
         (self.watch)(&status);
         self.told = Some(status);
+    }
+
+    fn is_new(&self, status: &Status) -> bool {
+        let told = self.told.as_ref();
+        told.is_none_or(|told| told.index_trouble != status.index_trouble)
     }
 
     fn status(&self) -> Status {
@@ -154,6 +162,7 @@ impl Server<'_> {
             blocks_known: progress.target,
             speed: progress.speed.map(|speed| speed.to_string()),
             ready: self.engine.is_ready(),
+            index_trouble: self.engine.index_trouble().map(str::to_owned),
             tor_percent: door.percent,
             door: door
                 .blocked

@@ -30,6 +30,8 @@ pub struct Status {
     pub speed: Option<String>,
     /// Whether questions about scripts are answered.
     pub ready: bool,
+    /// Why some questions cannot be answered from the index, and what mends it.
+    pub index_trouble: Option<String>,
     /// Tor's directory, 0 to 100.
     pub tor_percent: u8,
     /// The onion service, in one of the fixed texts of the door.
@@ -114,7 +116,7 @@ impl Status {
         format!(
             "Claustrum {} on {}, as of {} s ago\n\
              node      {}\n\
-             index     {index}\n\
+             index     {index}\n{}\
              tor       {} % of the directory\n\
              door      {}\n\
              sessions  up to {}\n\
@@ -124,6 +126,11 @@ impl Status {
             self.network,
             self.age().as_secs(),
             self.node,
+            alarm(
+                self.index_trouble
+                    .as_ref()
+                    .map(|text| format!("failed to {text}"))
+            ),
             self.tor_percent,
             self.door,
             self.sessions,
@@ -134,12 +141,14 @@ impl Status {
                 None => "ready".to_owned(),
                 Some(hindrance) => format!("not ready: {hindrance}"),
             },
-            match &self.broadcast.alarm {
-                None => String::new(),
-                Some(alarm) => format!("alarm     {alarm}\n"),
-            },
+            alarm(self.broadcast.alarm.clone()),
         )
     }
+}
+
+/// A line of its own, or none.
+fn alarm(text: Option<String>) -> String {
+    text.map_or_else(String::new, |text| format!("alarm     {text}\n"))
 }
 
 /// Seconds since 1970.
@@ -169,6 +178,7 @@ mod tests {
             blocks_known: 5,
             speed: Some("60 blocks a minute, 1 min left".into()),
             ready: false,
+            index_trouble: Some("read the index: the file is damaged".into()),
             tor_percent: 100,
             door: "reachable".into(),
             sessions: 8,
@@ -188,6 +198,8 @@ mod tests {
                 .to_text()
                 .contains("3 of 5 blocks, 60 blocks a minute, 1 min left\n")
         );
+        let line = "\nalarm     failed to read the index: the file is damaged\ntor ";
+        assert!(status.to_text().contains(line));
         let line = "broadcast tor-peers: not ready: Tor is not connected\n";
         assert!(status.to_text().ends_with(line));
         assert!(!status.is_settled());

@@ -9,6 +9,7 @@ use bitcoin::Txid;
 use bitcoin::hashes::Hash as _;
 
 use super::background::{Background, Pace};
+use super::blocks::Block;
 use super::commitment::Commitment;
 use super::error::{Error, io};
 use super::groups::BlockTransactions;
@@ -19,6 +20,7 @@ use super::segment::store::{Directory, Store as _};
 use super::snapshot::{DAMAGED_NUMBERS, Snapshot};
 use super::{Index, open, row};
 use crate::chain::{BlockPosition, ConnectedBlock, Height, PackedBlock};
+use crate::error::ErrorKind;
 use crate::limits;
 
 /// What was found whole.
@@ -34,13 +36,26 @@ pub struct Checked {
     pub touches: u64,
     /// Outputs that no block spends, and those of which only transactions tell.
     pub unspent: u64,
+    /// Transactions that were compared with their fingerprints.
+    pub compared: u64,
+}
+
+/// Of how many transactions it is seen whether they are where the index has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Two of each block, always the same.
+    Sample,
+    /// All; where they are read in the node's block files, that reads nearly all of these.
+    Full,
 }
 
 impl Index {
     /// Reads everything: each blob against its checksum, each spending against its funding, the fingerprints against
-    /// the number of transactions, and of each block the txids against its header and the coinbase by its txid. Damage is
-    /// an error.
-    pub fn check(&self) -> Result<Checked, Error> {
+    /// the number of transactions, and of each block the transactions that `extent` names against their fingerprints,
+    /// and when these are all, their txids against its header. Damage is an error.
+    ///
+    /// What it says of places in the node's block files needs [`Index::read_from`].
+    pub fn check(&self, extent: Extent) -> Result<Checked, Error> {
         let snapshot = self.snapshot();
         let mut checked = Checked {
             transactions: transactions(&snapshot)?,
@@ -56,14 +71,37 @@ impl Index {
             entry.clear();
         }
         for height in (0..).map(Height) {
-            let Some(txids) = snapshot.block_txids(height)? else {
+            let Some(block) = snapshot.blocks().get(height) else {
                 checked.blocks = height.0;
                 return Ok(checked);
             };
-            snapshot.check_root(height, &txids)?;
-            check_coinbase(&snapshot, height, txids.first().ok_or(DAMAGED_NUMBERS)?)?;
+            let indexes: Vec<u32> = match extent {
+                Extent::Sample => sample(block),
+                Extent::Full => (0..block.transactions).collect(),
+            };
+            checked.compared += u64::try_from(indexes.len()).unwrap_or(u64::MAX);
+            compare(&snapshot, height, &indexes)?;
+            if extent == Extent::Full {
+                snapshot.check_root(height)?;
+            }
         }
         Ok(checked)
+    }
+
+    /// Whether the node's block files hold the transactions that the index saw in them, by some that are spread evenly.
+    pub(super) fn compare_with_files(&self) -> Result<(), Error> {
+        let snapshot = self.snapshot();
+        let count = self.segments.count();
+        let step = (count / limits::PLACES_COMPARED).max(1);
+        let step = usize::try_from(step).unwrap_or(usize::MAX);
+        let newest = count.checked_sub(1);
+        for height in (0..count).step_by(step).chain(newest).map(Height) {
+            let block = snapshot.blocks().get(height).ok_or(DAMAGED_NUMBERS)?;
+            if self.segments.reads_files(height) {
+                compare(&snapshot, height, &sample(block))?;
+            }
+        }
+        Ok(())
     }
 
     /// Compares blocks, the first at a height, with what was indexed of them; a difference is damage. Of blocks that
@@ -112,11 +150,14 @@ impl Index {
         Ok(())
     }
 
-    /// Looks, from time to time and in the background, at every blob of every segment; damage is an error of the call
-    /// after it is found.
+    /// Looks, from time to time and in the background, at every blob of every segment. Damage is noted and ends nothing:
+    /// each blob is looked at again whenever it is read.
     pub(super) fn scrub(&mut self) -> Result<(), Error> {
         if let Some(scrubbing) = self.scrubbing.take_if(|work| work.is_done()) {
-            scrubbing.finish()?;
+            match scrubbing.finish() {
+                Err(error) if error.kind() == ErrorKind::Corruption => self.health.note(&error),
+                outcome => drop(outcome?),
+            }
             self.scrubbed = Instant::now();
         }
         if self.scrubbing.is_none() && self.scrubbed.elapsed() >= limits::SCRUB_INTERVAL {
@@ -165,11 +206,28 @@ fn transactions(snapshot: &Snapshot) -> Result<u64, Error> {
     }
 }
 
-/// Its txid leads to it, or, if it was mined twice, to the later one.
-fn check_coinbase(snapshot: &Snapshot, height: Height, txid: &Txid) -> Result<(), Error> {
-    let here = BlockPosition { height, index: 0 };
-    match snapshot.position(txid)? {
-        Some(found) if found >= here => Ok(()),
-        Some(_) | None => Err(DAMAGED_NUMBERS),
+/// The coinbase, and one of the others.
+fn sample(block: &Block) -> Vec<u32> {
+    let [a, b, c, d, ..] = block.hash.to_byte_array();
+    let others = block.transactions.saturating_sub(1);
+    let other = u32::from_be_bytes([a, b, c, d]).checked_rem(others);
+    let other = other.map(|other| other.saturating_add(1));
+    [Some(0), other].into_iter().flatten().collect()
+}
+
+/// The txid of each transaction leads to it, or, if a coinbase was mined twice, to the later one.
+fn compare(snapshot: &Snapshot, height: Height, indexes: &[u32]) -> Result<(), Error> {
+    let mut txids = Vec::with_capacity(indexes.len());
+    snapshot.txids_at(height, indexes, &mut txids)?;
+    for (index, txid) in indexes.iter().zip(&txids) {
+        let here = BlockPosition {
+            height,
+            index: *index,
+        };
+        let found = snapshot.position(txid)?;
+        if found != Some(here) && !(*index == 0 && found > Some(here)) {
+            return Err(snapshot.strange_txid(height));
+        }
     }
+    Ok(())
 }

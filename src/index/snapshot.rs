@@ -13,7 +13,8 @@ use redb::ReadOnlyTable;
 use super::blocks::Blocks;
 use super::commitment::Commitment;
 use super::delta_layer::DeltaLayer;
-use super::error::{Error, guarded, store};
+use super::error::{BlockFilesFault, Error, guarded, store};
+use super::health::Health;
 use super::keys::KeyedHash;
 use super::layer::{Ambiguity, Funding, Layer as _, ScriptEntry, UNMATCHED, Wanted};
 use super::merge::{MergedFingerprints, MergedScripts};
@@ -45,6 +46,7 @@ pub struct Snapshot {
     delta: DeltaLayer,
     /// Where these lie in the node's files.
     newest: NewestPlaces,
+    health: Health,
 }
 
 /// A transaction and where it stands.
@@ -71,6 +73,7 @@ impl Snapshot {
         recent: Recent,
         newest: NewestPlaces,
         tables: Tables,
+        health: Health,
     ) -> Self {
         Self {
             network,
@@ -84,6 +87,7 @@ impl Snapshot {
                 keyed,
             },
             newest,
+            health,
         }
     }
 
@@ -118,6 +122,11 @@ impl Snapshot {
             }
             Ok(headers)
         })
+    }
+
+    /// Takes note of why a question had no answer, for the operator.
+    pub fn note(&self, error: &Error) {
+        self.health.note(error);
     }
 
     /// Hash of the block at this height; `None` above the tip.
@@ -344,6 +353,17 @@ impl Snapshot {
         self.segments.script(prefix, wanted, &mut entry)?;
         self.delta.script(prefix, wanted, &mut entry)?;
         Ok(entry)
+    }
+
+    /// The error of a txid that was read of this block and that the index does not know there.
+    pub(super) fn strange_txid(&self, height: Height) -> Error {
+        if height.0 < self.segments.count() && self.segments.reads_files(height) {
+            Error::BlockFiles {
+                fault: BlockFilesFault::Other,
+            }
+        } else {
+            DAMAGED_NUMBERS
+        }
     }
 
     /// Txids and places of ascending numbers. Of a coinbase that was mined twice (BIP 30) only the later is told:

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use bitcoin::{BlockHash, Transaction, Txid};
 use redb::Database;
 use redb::backends::InMemoryBackend;
+use tempfile::TempDir;
 
 use super::segment::tests::Memory;
 use super::{Error, Index, Keys, Options, Shape, Touched, TransactionReader, open};
@@ -64,6 +65,12 @@ impl Index {
         let raw: Vec<RawBlock<'_>> = packed.iter().map(PackedBlock::raw).collect();
         self.update_raw(keep, &raw)
     }
+}
+
+/// In memory where the system has such a place: what is tested there outlasts no power loss, and waits for no disk.
+fn directory() -> TempDir {
+    let in_memory = tempfile::tempdir_in("/dev/shm");
+    in_memory.or_else(|_none| tempfile::tempdir()).unwrap()
 }
 
 /// Gives nothing.

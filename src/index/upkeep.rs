@@ -116,17 +116,19 @@ impl Index {
             scripts.push(prefix, &entry)?;
             entry.clear();
         }
+        // One at a time, for the sake of the pages that each keeps.
+        let mut made = vec![scripts.finish()?];
         let mut fingerprints =
             FingerprintSegmentBuilder::create(store, heights.clone(), Shard::WHOLE)?;
         let mut list = self.recent.fingerprints(heights.clone());
         while let Some((fingerprint, number)) = list.next()? {
             fingerprints.push(fingerprint, number)?;
         }
-        let numbered = match self.places(heights.clone())? {
+        made.push(fingerprints.finish()?);
+        made.push(match self.places(heights.clone())? {
             Some(places) => places,
             None => self.txids(heights)?,
-        };
-        let made = vec![scripts.finish()?, fingerprints.finish()?, numbered];
+        });
         let mut recent = self.recent.clone();
         recent.drop_front(Height(last))?;
         self.change_segments(made, Vec::new(), Some((Height(last), recent)))

@@ -335,9 +335,7 @@ impl BulkSync {
         let by_memory = self.memory_per_job().saturating_mul(partitions) / MEMORY_PER_TRANSACTION;
         let by_disk = room.saturating_sub(limits::DISK_RESERVE_BYTES) / SPACE_PER_TRANSACTION;
         // With less room than for a few blocks, planning ends with the refusal that says how much is missing.
-        by_memory
-            .min(by_disk)
-            .max(u64::from(limits::COMMIT_TRANSACTIONS_MAX))
+        by_memory.min(by_disk.max(u64::from(limits::COMMIT_TRANSACTIONS_MAX)))
     }
 
     fn shape(&self, transactions: u64, readers: NonZeroUsize) -> BulkShape {

@@ -10,6 +10,7 @@ mod client;
 mod corpus;
 mod fixture;
 mod memory;
+mod memory_table;
 mod node_states;
 mod notifications;
 mod oracle;

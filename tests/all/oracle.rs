@@ -6,6 +6,7 @@ mod bulk;
 mod comparison;
 mod direct;
 mod disk;
+mod killed;
 mod large;
 mod rest;
 mod tampering;

@@ -116,8 +116,9 @@ impl Snapshot {
     }
 
     /// Makes sure that the txids of a block lead to the root in its header, by way of the nodes that are kept.
-    pub(in crate::index) fn check_root(&self, height: Height, txids: &[Txid]) -> Result<(), Error> {
+    pub(in crate::index) fn check_root(&self, height: Height) -> Result<(), Error> {
         let block = self.blocks.get(height).ok_or(DAMAGED_NUMBERS)?;
+        let txids = self.block_txids(height)?.ok_or(DAMAGED_NUMBERS)?;
         let mut hashes: Vec<[u8; 32]> = txids.iter().map(|txid| txid.to_byte_array()).collect();
         if let Some(nodes) = self.merkle_nodes(height, block)? {
             hashes = sha256::merkle_level(&hashes, GROUP_LEVEL);
@@ -255,7 +256,7 @@ impl Snapshot {
         txids.pop().ok_or(DAMAGED_NUMBERS)
     }
 
-    pub(super) fn txids_at(
+    pub(in crate::index) fn txids_at(
         &self,
         height: Height,
         indexes: &[u32],

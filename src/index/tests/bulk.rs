@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::chain::{self, Chain, Payment, UNSPENDABLE};
 use super::touch::{self, Event};
-use super::{error_of, in_memory, model, options};
+use super::{directory, error_of, in_memory, model, options};
 use crate::chain::{BlockPlace, ConnectedBlock, Height, RawBlock, SpentList, TxNum};
 use crate::index::blocks::Blocks;
 use crate::index::bulk::{Built, Bulk, BulkShape, Ground, PlannedBlock, Totals};
@@ -97,7 +97,7 @@ fn build(
     tag_bits: u32,
     shape: BulkShape,
 ) -> Result<Built, Error> {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let store: Arc<dyn Store> = Arc::<Memory>::clone(store);
     let wanted = planned(blocks);
     let bulk = Bulk::new(keyed(tag_bits), store, dir.path(), ground, wanted, shape)?;
@@ -351,7 +351,7 @@ fn a_block_that_is_not_the_planned_one_is_refused() {
     index.update(None, &chain.blocks).unwrap();
     let ground = ground(&index, 0);
     let refused = |change: &dyn Fn(&mut Vec<u8>, &mut SpentList)| {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = directory();
         let store: Arc<dyn Store> = Arc::new(Memory::default());
         let wanted = planned(&chain.blocks);
         let bulk = Bulk::new(keyed(32), store, dir.path(), ground, wanted, SHAPE).unwrap();
@@ -407,7 +407,7 @@ fn a_missing_block_and_a_spending_without_its_funding_are_refused() {
     let mut index = in_memory(32);
     index.update(None, &chain.blocks).unwrap();
     let store = Arc::new(Memory::default());
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let wanted = planned(&chain.blocks);
     let as_store: Arc<dyn Store> = Arc::<Memory>::clone(&store);
     let bulk = Bulk::new(
@@ -444,7 +444,7 @@ fn a_stopped_bulk_ends() {
     let chain = busy_chain();
     let mut index = in_memory(32);
     index.update(None, &chain.blocks).unwrap();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let store: Arc<dyn Store> = Arc::new(Memory::default());
     let wanted = planned(&chain.blocks);
     let bulk = Bulk::new(

@@ -10,10 +10,10 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _};
 
 use super::chain::{Chain, Payment};
 use super::layout::{SMALL, options_with};
-use super::{error_of, in_memory, options};
+use super::{directory, error_of, in_memory, options};
 use crate::chain::{Height, Network, ScriptHash};
 use crate::error::{ErrorKind, report};
-use crate::index::{Error, Index, schema, writer};
+use crate::index::{Error, Extent, Index, schema, writer};
 
 fn chain() -> Chain {
     grown(Chain::new())
@@ -43,7 +43,7 @@ fn open(dir: &Path) -> Result<Index, Error> {
 
 /// An index of `chain()`, closed.
 fn closed() -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let mut index = open(dir.path()).unwrap();
     index.update(None, &chain().blocks).unwrap();
     drop(index);
@@ -61,7 +61,7 @@ fn change(file: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
 
 #[test]
 fn a_second_instance_is_busy() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let first = open(dir.path()).unwrap();
     let error = error_of(open(dir.path()));
     assert!(matches!(error, Error::Busy), "{error:?}");
@@ -83,7 +83,7 @@ fn another_network_is_the_operators_mistake() {
 
 #[test]
 fn files_are_for_their_owner_alone_and_keys_differ_between_installations() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let dirs = ["a", "b"].map(|name| dir.path().join(name));
     let keys = dirs.map(|dir| {
         let index = Index::open(&dir, Network::Regtest).unwrap();
@@ -99,7 +99,7 @@ fn files_are_for_their_owner_alone_and_keys_differ_between_installations() {
 
 #[test]
 fn what_a_crash_left_half_made_is_made_anew() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     fs::write(dir.path().join("main.redb.new"), b"half made").unwrap();
     let index = open(dir.path()).unwrap();
     assert_eq!(index.snapshot().tip(), None);
@@ -116,7 +116,7 @@ fn assert_refused(dir: &Path, what: &str) {
 }
 
 #[test]
-fn truncated_files_are_refused_and_left_alone() {
+fn truncated_and_zeroed_files_are_refused_and_left_alone() {
     let (dir, file) = closed();
     let whole = fs::read(&file).unwrap();
     for twentieth in 0..20 {
@@ -130,6 +130,22 @@ fn truncated_files_are_refused_and_left_alone() {
     }
     fs::write(&file, vec![0; whole.len()]).unwrap();
     assert_refused(dir.path(), "zeros");
+}
+
+#[test]
+fn what_stands_behind_the_end_of_a_file_changes_no_answer() {
+    let (dir, file) = closed();
+    let whole = fs::read(&file).unwrap();
+    let chain = chain();
+    for (more, filled) in [(1, 0), (4095, 255), (4096, 0), (whole.len(), 255)] {
+        let rest = vec![filled; more];
+        fs::write(&file, [whole.as_slice(), &rest].concat()).unwrap();
+        let what = format!("{more} bytes more");
+        match open(dir.path()) {
+            Ok(index) => assert_right_or_damaged(&index, &chain, &what),
+            Err(_) => assert_refused(dir.path(), &what),
+        }
+    }
 }
 
 /// Header row and delta row at height 7.
@@ -235,7 +251,7 @@ fn assert_right_or_damaged(index: &Index, chain: &Chain, what: &str) {
 
 /// An index whose blocks are in segments, closed, and the files of these.
 fn closed_with_segments() -> (tempfile::TempDir, Vec<PathBuf>) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let mut index = open_small(dir.path()).unwrap();
     index.update(None, &chain().blocks).unwrap();
     drop(index);
@@ -248,19 +264,26 @@ fn open_small(dir: &Path) -> Result<Index, Error> {
     Index::open_with(dir, Network::Regtest, &options_with(32, SMALL))
 }
 
+fn assert_segment_refused(dir: &Path, file: &Path, changed: &[u8]) {
+    fs::write(file, changed).unwrap();
+    let error = error_of(open_small(dir));
+    assert_eq!(error.kind(), ErrorKind::Corruption, "{error:?}");
+    assert!(report(&error).contains("`claustrum index rebuild`"));
+    assert_eq!(fs::read(file).unwrap(), changed);
+}
+
 #[test]
 fn segments_that_are_gone_cut_or_grown_are_refused_and_left_alone() {
     let (dir, files) = closed_with_segments();
-    for (n, file) in files.iter().enumerate() {
+    for file in &files {
         let whole = fs::read(file).unwrap();
-        let lengths = [0, whole.len() / 2, whole.len() - 1, whole.len() + 4096];
-        let mut changed = whole.clone();
-        changed.resize(lengths[n % lengths.len()], 0);
-        fs::write(file, &changed).unwrap();
-        let error = error_of(open_small(dir.path()));
-        assert_eq!(error.kind(), ErrorKind::Corruption, "{error:?}");
-        assert!(report(&error).contains("`claustrum index rebuild`"));
-        assert_eq!(fs::read(file).unwrap(), changed);
+        let twentieths = (0..20).map(|n| whole.len() * n / 20);
+        for length in twentieths.chain([whole.len() - 1, whole.len() + 1, whole.len() + 4096]) {
+            let mut changed = whole.clone();
+            changed.resize(length, 0);
+            assert_segment_refused(dir.path(), file, &changed);
+        }
+        assert_segment_refused(dir.path(), file, &vec![0; whole.len()]);
         fs::remove_file(file).unwrap();
         assert_eq!(
             error_of(open_small(dir.path())).kind(),
@@ -268,10 +291,10 @@ fn segments_that_are_gone_cut_or_grown_are_refused_and_left_alone() {
         );
         fs::write(file, &whole).unwrap();
     }
-    open_small(dir.path()).unwrap().check().unwrap();
+    open_small(dir.path()).unwrap().check(Extent::Full).unwrap();
     // One segment in the place of another.
     fs::copy(&files[0], &files[1]).unwrap();
-    let damaged = |index: Index| index.check().map(drop);
+    let damaged = |index: Index| index.check(Extent::Full).map(drop);
     let error = error_of(open_small(dir.path()).and_then(damaged));
     assert_eq!(error.kind(), ErrorKind::Corruption, "{error:?}");
     Index::delete(dir.path()).unwrap();
@@ -300,7 +323,7 @@ fn a_flipped_bit_in_a_segment_is_noticed_by_check_and_by_every_answer_it_would_c
                 }
                 Ok(index) => {
                     assert_right_or_damaged(&index, &chain, &what);
-                    match index.check() {
+                    match index.check(Extent::Full) {
                         Ok(_) => harmless += 1,
                         Err(error) => {
                             assert_eq!(error.kind(), ErrorKind::Corruption, "{what}: {error:?}");

@@ -10,11 +10,11 @@ use super::chain::{Chain, Payment};
 use super::layout::{SMALL, grow, options_with};
 use super::model::assert_chain_equal;
 use super::node_files::Files;
-use super::{error_of, in_memory};
+use super::{directory, error_of, in_memory};
 use crate::chain::Network;
 use crate::error::{ErrorKind, report};
 use crate::index::segment::Kind;
-use crate::index::{Error, Index, Shape, schema, writer};
+use crate::index::{Error, Extent, Index, Shape, schema, writer};
 
 /// Written once by the version that brought this format, so that a change of the format without a new number fails.
 fn fixture() -> PathBuf {
@@ -57,7 +57,7 @@ fn open(dir: &Path) -> Result<Index, Error> {
 }
 
 fn copied() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     fs::create_dir(dir.path().join("segments")).unwrap();
     for part in ["", "segments"] {
         for entry in fs::read_dir(fixture().join(part)).unwrap() {
@@ -92,7 +92,7 @@ fn files_of_this_format_are_read_whoever_wrote_them() {
     );
     index.read_from(node_files(&chain)).unwrap();
     assert_chain_equal(&index, &chain);
-    index.check().unwrap();
+    index.check(Extent::Full).unwrap();
     let known = chain.blocks.len();
     let keep = chain.height();
     grow(&mut chain, 9);

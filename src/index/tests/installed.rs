@@ -24,7 +24,7 @@ use crate::index::segment::places::PlaceSegmentBuilder;
 use crate::index::segment::scripts::ScriptSegmentBuilder;
 use crate::index::segment::txids::TxidSegmentBuilder;
 use crate::index::segment::{SegmentFile, Shard};
-use crate::index::{BlockFiles, BlockFilesFault, Error, Index, ScriptPrefix, Shape};
+use crate::index::{BlockFiles, BlockFilesFault, Error, Extent, Index, ScriptPrefix, Shape};
 use bitcoin::hashes::Hash as _;
 
 /// Everything of the blocks above the index's tip, up to `end` of them, as bulk building leaves it.
@@ -283,13 +283,42 @@ fn files_that_are_gone_or_hold_something_else_are_noticed() {
         (Arc::new(shifted), BlockFilesFault::Other),
     ];
     for (files, expected) in worlds {
-        index.read_from(files).unwrap();
-        let error = error_of(index.snapshot().position(&txid));
-        assert_eq!(error.kind(), ErrorKind::Environment);
-        assert!(
-            matches!(error, Error::BlockFiles { fault } if fault == expected),
-            "{error:?}"
-        );
+        let refused = error_of(index.read_from(files));
+        for error in [refused, error_of(index.snapshot().position(&txid))] {
+            assert_eq!(error.kind(), ErrorKind::Environment);
+            assert!(
+                matches!(error, Error::BlockFiles { fault } if fault == expected),
+                "{error:?}"
+            );
+        }
+    }
+    let mut cut = files.clone();
+    cut.bytes.last_mut().unwrap().pop();
+    let error = error_of(index.read_from(Arc::new(cut)));
+    assert_eq!(error.kind(), ErrorKind::Environment);
+    index.read_from(Arc::new(files)).unwrap();
+}
+
+#[test]
+fn a_full_check_reads_every_transaction_where_the_node_has_it() {
+    let (mut index, chain, files) = installed();
+    for (height, connected) in chain.blocks.iter().enumerate().skip(1) {
+        for transaction in &connected.block.txdata {
+            let mut changed = files.clone();
+            let bytes = encode::serialize(transaction);
+            let is_here = |file: &Vec<u8>| file.windows(bytes.len()).position(|at| at == bytes);
+            let found = files.bytes.iter().map(is_here).enumerate();
+            let (file, at) = found
+                .filter_map(|(file, at)| Some((file, at?)))
+                .next()
+                .unwrap();
+            // The lock time.
+            changed.bytes[file][at + bytes.len() - 1] ^= 1;
+            index.files = Some(Arc::new(changed));
+            index.renew_files().unwrap();
+            let error = error_of(index.check(Extent::Full));
+            assert_eq!(error.kind(), ErrorKind::Environment, "block {height}");
+        }
     }
 }
 

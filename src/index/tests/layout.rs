@@ -10,11 +10,11 @@ use super::chain::{self, Chain, Payment};
 use super::model::{
     Step, advance, assert_chain_equal, assert_outputs_equal, assert_scripts_equal, height, payment,
 };
-use super::{in_memory, in_memory_with, options};
+use super::{directory, in_memory, in_memory_with, options};
 
 use crate::chain::{ConnectedBlock, Network};
 use crate::index::segment::cache;
-use crate::index::{Index, Options, Shape, Touched, segments};
+use crate::index::{Extent, Index, Options, Shape, Touched, segments};
 use crate::limits;
 
 pub(super) fn small_shape() -> impl Strategy<Value = Shape> {
@@ -115,7 +115,7 @@ pub(super) fn grow(chain: &mut Chain, count: usize) {
 
 #[test]
 fn opening_again_finds_every_segment_and_deletes_what_no_manifest_names() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let options = options_with(32, SMALL);
     let open = || Index::open_with(dir.path(), Network::Regtest, &options).unwrap();
     let files = || fs::read_dir(dir.path().join("segments")).unwrap().count();
@@ -189,8 +189,10 @@ fn caches_of_all_files_together_stay_within_their_budget() {
     // The most files there can be: the base, and before a merge of each level all but one of those it takes.
     let levels = usize::try_from(limits::SEGMENT_LEVELS).unwrap() * limits::MERGE_RATIO * 3;
     let files = (2 << limits::BASE_SHARD_BITS) + levels;
-    let budget = limits::INDEX_CACHE_BYTES - limits::INDEX_MAIN_CACHE_BYTES;
-    assert!(files * cache::SHARE_BYTES_MIN < budget / 2);
+    assert!(files * cache::SHARE_BYTES_MIN < limits::SEGMENT_READ_CACHE_BYTES);
+    let written = limits::SEGMENT_WRITERS_MAX * limits::SEGMENT_WRITE_CACHE_BYTES;
+    let all = limits::INDEX_MAIN_CACHE_BYTES + limits::SEGMENT_READ_CACHE_BYTES + written;
+    assert_eq!(all, limits::INDEX_CACHE_BYTES);
 }
 
 #[test]
@@ -232,7 +234,7 @@ fn the_shape_of_the_product_keeps_288_to_431_delta_rows() {
     let mut rows_alone = in_memory_with(&options_with(32, rows_alone));
     rows_alone.update(None, &blocks).unwrap();
     assert_eq!(index.digest().unwrap(), rows_alone.digest().unwrap());
-    index.check().unwrap();
+    index.check(Extent::Full).unwrap();
     // A reorg of 288 costs no segment, one of more than the rows whole segments.
     assert_eq!(index.keepable(height(1010 - 288)), height(1010 - 288));
     assert_eq!(index.keepable(height(719)), height(576));

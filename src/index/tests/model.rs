@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::chain::{self, Chain, Payment, UNSPENDABLE};
 use super::proofs::climb;
-use super::{in_memory, options};
+use super::{directory, in_memory, options};
 use crate::chain::{ChainTip, ConnectedBlock, Height, Network, ScriptHash, TxNum};
 use crate::index::{Index, ScriptPrefix, Touched};
 
@@ -226,7 +226,7 @@ proptest! {
 
 #[test]
 fn opening_again_finds_the_same() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let dir = dir.path().join("index");
     let mut chain = Chain::new();
     for n in 0..20 {

@@ -16,7 +16,7 @@ use crate::index::bulk::{BulkShape, Totals};
 use crate::index::error::{BlockFault, Error};
 use crate::index::layer::ScriptEntry;
 use crate::index::merge::ScriptSource as _;
-use crate::index::{Index, ScriptPrefix};
+use crate::index::{Extent, Index, ScriptPrefix};
 
 const SHAPE: BulkShape = BulkShape {
     partition_bits: 8,
@@ -119,7 +119,7 @@ fn assert_placed(
     let mut by_tip = in_memory(tag_bits);
     by_tip.update(None, &chain.blocks).unwrap();
     assert_eq!(without.digest().unwrap(), by_tip.digest().unwrap());
-    without.check().unwrap();
+    without.check(Extent::Full).unwrap();
     model::assert_scripts_equal(&without, chain);
     asked
 }

@@ -154,7 +154,9 @@ fn at_operations(
         // Odd, so that every kind of operation has its turn.
         None => (undisturbed.operations_done() / count) | 1,
     };
-    for at in (0..undisturbed.operations_done()).step_by(stride) {
+    let faults = (0..undisturbed.operations_done()).step_by(stride);
+    println!("{} faults", faults.len());
+    for at in faults {
         fault_at(at, &updates, &digests, &image);
     }
 }
@@ -164,8 +166,12 @@ fn assert_power_loss_is_survived(options: &Options, count: usize) {
         let seed = u64::try_from(at).unwrap();
         let disk = Disk::new(image.clone(), at, Fault::Power);
         let confirmed = run(&disk, options, updates, 0);
-        // The power fails once more while the files are mended.
-        let mending = Disk::new(disk.after_power_loss(seed), at % 7, Fault::Power);
+        // The power fails once more while the files are mended, at any of the operations that this takes.
+        let image = disk.after_power_loss(seed);
+        let mending = Disk::new(image.clone(), usize::MAX, Fault::Power);
+        drop(open_disk(&mending, options));
+        let again_at = at % (mending.operations_done() + 1);
+        let mending = Disk::new(image, again_at, Fault::Power);
         drop(open_disk(&mending, options));
         let disk = Disk::new(mending.after_power_loss(seed + 1), usize::MAX, Fault::Power);
         let what = format!("operation {at}");

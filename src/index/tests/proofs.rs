@@ -14,7 +14,7 @@ use super::{error_of, in_memory_with};
 use crate::chain::{BlockPosition, Height};
 use crate::error::ErrorKind;
 use crate::index::segment::Kind;
-use crate::index::{Index, Proven, Shape};
+use crate::index::{Extent, Index, Proven, Shape};
 
 /// Transactions of the blocks: less than a group, one, one and a little, several.
 const SIZES: [usize; 9] = [1, 2, 63, 64, 65, 66, 128, 129, 200];
@@ -115,7 +115,7 @@ fn every_transaction_is_proven_and_read_wherever_it_is_kept() {
     let chain = chain();
     for way in WAYS {
         let index = index(&chain, way);
-        index.check().unwrap();
+        index.check(Extent::Full).unwrap();
         let snapshot = index.snapshot();
         for (height, connected) in (0..).map(Height).zip(&chain.blocks) {
             let block = &connected.block;

@@ -9,10 +9,10 @@ use bitcoin::hashes::Hash as _;
 
 use super::chain::Chain;
 use super::layout::{SMALL, grow, options_with};
-use super::{error_of, in_memory_with};
+use super::{directory, error_of, in_memory_with};
 use crate::chain::{Height, Network};
 use crate::error::ErrorKind;
-use crate::index::{Checked, Index};
+use crate::index::{Checked, Extent, Index};
 use crate::limits;
 
 #[test]
@@ -44,17 +44,25 @@ fn a_check_counts_what_there_is() {
     let mut chain = Chain::new();
     grow(&mut chain, 20);
     let mut index = in_memory_with(&options_with(32, SMALL));
-    assert_eq!(index.check().unwrap(), Checked::default());
+    assert_eq!(index.check(Extent::Full).unwrap(), Checked::default());
     index.update(None, &chain.blocks).unwrap();
     let transactions = chain.blocks.iter().map(|block| block.block.txdata.len());
+    let transactions = sum(transactions);
     let expected = Checked {
         blocks: 21,
-        transactions: transactions.sum::<usize>().try_into().unwrap(),
+        transactions,
+        compared: transactions,
         scripts: chain.histories().len().try_into().unwrap(),
         touches: sum(chain.histories().values().map(Vec::len)),
         unspent: sum(chain.unspent().values().map(Vec::len)),
     };
-    assert_eq!(index.check().unwrap(), expected);
+    assert_eq!(index.check(Extent::Full).unwrap(), expected);
+    let sampled = Checked {
+        // The genesis block has no transaction beside its coinbase.
+        compared: 2 * 20 + 1,
+        ..expected
+    };
+    assert_eq!(index.check(Extent::Sample).unwrap(), sampled);
 }
 
 fn sum(counts: impl Iterator<Item = usize>) -> u64 {
@@ -63,7 +71,7 @@ fn sum(counts: impl Iterator<Item = usize>) -> u64 {
 
 #[test]
 fn rot_is_found_in_the_background() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let options = options_with(32, SMALL);
     let mut chain = Chain::new();
     grow(&mut chain, 20);
@@ -73,15 +81,14 @@ fn rot_is_found_in_the_background() {
         index.scrubbed = Instant::now()
             .checked_sub(limits::SCRUB_INTERVAL)
             .unwrap_or_else(Instant::now);
-        index.tend()?;
+        index.tend().unwrap();
         assert!(index.scrubbing.is_some());
         while index.scrubbing.is_some() {
             thread::sleep(Duration::from_millis(1));
-            index.tend()?;
+            index.tend().unwrap();
         }
-        Ok(())
     };
-    scrub(&mut index).unwrap();
+    scrub(&mut index);
     drop(index);
     let txid = chain.blocks[7].block.txdata[0]
         .compute_txid()
@@ -98,6 +105,9 @@ fn rot_is_found_in_the_background() {
     }
     assert_eq!(flipped, 1);
     let mut index = Index::open_with(dir.path(), Network::Regtest, &options).unwrap();
-    let error = error_of(scrub(&mut index));
-    assert_eq!(error.kind(), ErrorKind::Corruption);
+    assert_eq!(index.health().trouble(), None);
+    scrub(&mut index);
+    let health = index.health();
+    let trouble = health.trouble().unwrap();
+    assert!(trouble.contains("`claustrum index rebuild`"), "{trouble}");
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::*;
 use crate::error::ErrorKind;
-use crate::index::{Digests, Keys, Options};
+use crate::index::{Digests, Extent, Keys, Options};
 use crate::sync::tests::{FakeNode, pay};
 
 const GIB: usize = 1 << 30;
@@ -176,5 +176,5 @@ fn a_disk_that_fills_up_meanwhile_ends_the_bulk_and_leaves_the_index_as_it_was()
     sync.free_space = |_dir| Ok(u64::MAX);
     sync.step(&node, &mut index, last, |_, _| ()).unwrap();
     assert_eq!(index.bulk_from(), Height(36));
-    index.check().unwrap();
+    index.check(Extent::Full).unwrap();
 }

@@ -12,9 +12,10 @@ use rig::shape::Shape;
 use super::direct::{Direct, Way};
 use super::{rest, wire};
 
-const WAYS: [Way; 4] = [
+const WAYS: [Way; 5] = [
     Way::BlockByBlock,
     Way::BulkByFiles,
+    Way::BulkInParts,
     Way::BulkByRest,
     Way::BulkAsJson,
 ];
@@ -79,6 +80,7 @@ fn assert_same(node: &Node, subjects: &mut [(Way, Direct)], when: &str) -> Resul
         }
         .with_context(|| format!("{way:?}, {when}"))?;
         direct.stop();
+        direct.check().with_context(|| format!("{way:?}, {when}"))?;
         let digests = direct.digests()?;
         let first = first.get_or_insert_with(|| digests.clone());
         ensure!(

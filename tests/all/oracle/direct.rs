@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use claustrum::chain::{Network, ScriptHash};
-use claustrum::index::{Digests, Index, Keys, Options, Shape};
+use claustrum::index::{Digests, Extent, Index, Keys, Options, Shape};
 use claustrum::limits;
-use claustrum::node::{Node, NodeAuth, NodeSettings};
+use claustrum::node::{BlockFiles, Node, NodeAuth, NodeSettings};
 use claustrum::query::{self, Answer, Query, Readiness, StatusMemo, View};
 use claustrum::sync::{BulkSettings, Follower};
 use rig::oracle::{Entry, Script, Scripts, Unspent};
@@ -34,6 +34,8 @@ const OPTIONS: Options = Options {
         merges_at_once: false,
     },
 };
+/// Less than can be set: room for some 850 transactions at a time.
+const SCARCE_BYTES: usize = 4_000;
 const READY: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
@@ -42,6 +44,8 @@ const POLL: Duration = Duration::from_millis(50);
 pub(super) enum Way {
     BlockByBlock,
     BulkByFiles,
+    /// With so little memory that it takes several bulks.
+    BulkInParts,
     BulkByRest,
     BulkAsJson,
 }
@@ -82,12 +86,17 @@ impl Direct {
         };
         let dir = tempfile::tempdir()?;
         let files = node.data_dir().join("regtest/blocks");
+        let by_files = matches!(way, Way::BulkByFiles | Way::BulkInParts);
         let mut direct = Self {
             bulk: BulkSettings {
-                block_files: (way == Way::BulkByFiles).then_some(files),
+                block_files: by_files.then_some(files),
                 rest: way == Way::BulkByRest,
                 jobs: NonZeroUsize::new(2).context("two threads")?,
-                memory_bytes: limits::SYNC_MEMORY_BYTES_MIN,
+                memory_bytes: if way == Way::BulkInParts {
+                    SCARCE_BYTES
+                } else {
+                    limits::SYNC_MEMORY_BYTES_MIN
+                },
                 blocks_min: if way == Way::BlockByBlock {
                     u32::MAX
                 } else {
@@ -134,6 +143,17 @@ impl Direct {
     /// To be called while it does not run.
     pub(super) fn digests(&self) -> Result<Digests> {
         Ok(self.open()?.digest()?)
+    }
+
+    /// Reads all of it, and all that it has in the node's files; to be called while it does not run.
+    pub(super) fn check(&self) -> Result<()> {
+        let mut index = self.open()?;
+        if let Some(dir) = &self.bulk.block_files {
+            index.read_from(Arc::new(BlockFiles::open(dir, Network::Regtest)?))?;
+        }
+        let checked = index.check(Extent::Full)?;
+        ensure!(checked.compared == checked.transactions, "{checked:?}");
+        Ok(())
     }
 
     /// Waits until it stands where the node stands.

@@ -30,8 +30,8 @@ fn the_largest_blocks_are_indexed_like_any_other_in_little_memory() -> Result<()
         nothing.path().display().to_string(),
     ];
     let ways = [
-        ("by files", Vec::new()),
-        ("by the node", elsewhere.to_vec()),
+        ("by files", Vec::new(), BLOCK_MAX),
+        ("by the node", elsewhere.to_vec(), ANSWER_MAX),
     ];
     let mut small_bulks = Vec::new();
     let mut servers = Vec::new();
