@@ -281,7 +281,7 @@ pub const BROADCAST_LOG_INTERVAL: Duration = Duration::from_secs(600);
 pub const BLOCK_BYTES: RangeInclusive<u64> = 81..=4_000_000;
 /// Bytes of what one block spends: 24,000 inputs with a script of 10 kB each are possible.
 pub const UNDO_BYTES: RangeInclusive<u64> = 1..=256 * 1024 * 1024;
-/// Bytes that go to a file of the working space of a bulk sync at a time; each thread holds so many for each file.
+/// Bytes that go to a partition of the working space of a bulk sync at a time; each thread holds so many for each.
 pub const SPILL_CHUNK_BYTES: usize = 16 * 1024;
 /// Fewer blocks than this are taken in by the ordinary path: a bulk has to begin segments of every kind.
 pub const BULK_BLOCKS_MIN: u32 = 1_000;
