@@ -197,3 +197,45 @@ pub(super) fn each_chunk(
 fn lock(regions: &Mutex<Vec<Region>>) -> std::sync::MutexGuard<'_, Vec<Region>> {
     regions.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More than a region holds, from two threads' buffers, for two parts.
+    #[test]
+    fn what_is_scattered_over_regions_is_read_again() {
+        const PUSHED: u32 = 300_000;
+        let dir = tempfile::tempdir().unwrap();
+        let spill = Spill::create(&dir.path().join("spill"), 3).unwrap();
+        let mut writers = [spill.writer(), spill.writer()];
+        for number in 0..PUSHED {
+            let writer = &mut writers[usize::from(number % 3 == 0)];
+            let part = usize::from(number % 5 == 0);
+            let put = |chunk: &mut Chunk| {
+                chunk.bytes.extend_from_slice(&number.to_be_bytes());
+                chunk.bytes.extend_from_slice(&[7; 8]);
+            };
+            writer.push(part, 12, put).unwrap();
+        }
+        for writer in writers {
+            writer.finish().unwrap();
+        }
+        let mut chunks = Vec::new();
+        for part in 0..3 {
+            spill.read(part, &mut chunks).unwrap();
+            let mut numbers = Vec::new();
+            each_chunk(&chunks, |mut chunk| {
+                while !chunk.is_empty() {
+                    numbers.push(u32::from_be_bytes(chunk.array()?));
+                    assert_eq!(chunk.take(8)?, [7; 8]);
+                }
+                Some(())
+            })
+            .unwrap();
+            numbers.sort_unstable();
+            let expected = (0..PUSHED).filter(|number| usize::from(number % 5 == 0) == part);
+            assert!(numbers.into_iter().eq(expected));
+        }
+    }
+}
