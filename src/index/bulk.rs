@@ -3,7 +3,8 @@
 //! The hashes and transaction counts of all blocks are known before the first is read, so every transaction has its
 //! number at once and threads can take blocks as they come. What a block does to scripts is scattered over partitions
 //! by the first bits of the prefix; then each of them is sorted in memory, which lets the creation and the consumption of
-//! an output meet, and what is left goes into segments, written once and in order. Nothing is looked up.
+//! an output meet, and what is left goes into segments, written once and in order. Nothing is looked up, unless blocks come
+//! from a source that does not tell where what they spend was created.
 //!
 //! A bulk is whole or not at all: only [`Index::install`](super::Index::install) makes what it built count.
 

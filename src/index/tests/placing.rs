@@ -24,6 +24,9 @@ const SHAPE: BulkShape = BulkShape {
     txids: true,
 };
 
+/// What a node makes of a block that it is asked for again.
+type Give<'a> = dyn Fn(&ConnectedBlock) -> Option<ConnectedBlock> + Sync + 'a;
+
 /// As a source gives them that leaves heights out.
 fn without_heights(connected: &ConnectedBlock) -> SpentList {
     let mut list = SpentList::default();
@@ -208,7 +211,7 @@ fn a_repeated_coinbase_that_is_spent_is_asked_for() {
 fn an_answer_that_does_not_fit_ends_the_bulk_and_changes_nothing() {
     let chain = twins(1);
     let mut index = in_memory(0);
-    let mut refused = |again: &(dyn Fn(&ConnectedBlock) -> Option<ConnectedBlock> + Sync)| {
+    let mut refused = |again: &Give<'_>| {
         let outcome = take_in(&mut index, &chain.blocks, |_| true, again);
         assert_eq!(index.snapshot().tip(), None);
         error_of(outcome)
@@ -230,12 +233,8 @@ fn an_answer_that_does_not_fit_ends_the_bulk_and_changes_nothing() {
         connected.block.txdata[0].version.0 += 1;
         Some(connected)
     };
-    for again in [
-        &another as &(dyn Fn(&ConnectedBlock) -> Option<ConnectedBlock> + Sync),
-        &nothing_spent,
-        &other_script,
-        &other_transactions,
-    ] {
+    let unfit: [&Give<'_>; 4] = [&another, &nothing_spent, &other_script, &other_transactions];
+    for again in unfit {
         let fault = BlockFault::SpentOutputs;
         assert!(matches!(refused(again), Error::Block { fault: found, .. } if found == fault));
     }

@@ -33,7 +33,7 @@ pub(super) struct NodeFeed<'a> {
 /// Says in the log that all further blocks come as JSON.
 pub(super) fn go_without_rest(reason: &RestError) {
     tracing::warn!(
-        "blocks are asked of the node as JSON, which costs it 70 times as much time as by REST: failed to {}",
+        "blocks are asked of the node as JSON, which costs it many times as much CPU as by REST: failed to {}",
         error::report(reason)
     );
 }
