@@ -295,6 +295,10 @@ pub const TIP_FILES_MAX: u32 = 2;
 pub const HISTORY_THREADS: usize = 4;
 /// Transactions that each of them reads at least.
 pub const HISTORY_PART_MIN: usize = 2_048;
+/// Bytes between two transactions that are read with them: to read these takes less than to ask once more.
+pub const READ_GAP_BYTES_MAX: u64 = 2 * 1024;
+/// Bytes of a block file that are read at once.
+pub const READ_TOGETHER_BYTES_MAX: u64 = 128 * 1024;
 /// Bytes of the disk that are left free.
 pub const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 /// Default of `sync-memory`: with what the rest of the process needs it stays below 640 MiB.

@@ -37,14 +37,26 @@ pub(crate) fn measure(
         let mut index = indexed(old, &dir, txids)?;
         let files = BlockFiles::open(files, Network::Regtest)?;
         index.read_from(Arc::new(files))?;
-        let heavy = ENTRIES[ENTRIES.len() - 1];
+        let heavy = ScriptHash::of(&chain::script(ENTRIES[ENTRIES.len() - 1]));
         let memo = StatusMemo::default();
-        memo.status(&view(&index), &ScriptHash::of(&chain::script(heavy)))?;
+        let mut seconds = Vec::new();
         for (height, made) in (last..).map(Height).zip(newest) {
+            drop(memo.status(&view(&index), &heavy)?);
             index.update_raw(Some(height), &[made.raw()])?;
+            let view = view(&index);
+            seconds.push(timed(|| Ok(memo.status(&view, &heavy)?))?.0 * 1e6);
         }
         let view = view(&index);
-        again(figures, &view, &memo, kept)?;
+        let what = format!("status of the longest history again after a block, txids {kept}");
+        figures.spread(&what, "us", "200", &seconds)?;
+        let [added, whole] = [
+            memo.status(&view, &heavy)?,
+            answer(&view, &Query::Status(heavy))?,
+        ];
+        ensure!(
+            wire(&added) == wire(&whole),
+            "what was kept led to another status"
+        );
         for entries in ENTRIES {
             say(&format!("{entries} entries, txids {kept}"));
             scripts(figures, &view, entries, txids, kept)?;
@@ -74,7 +86,10 @@ fn scripts(
         let what = format!("balance of {rows} entries");
         let times = microseconds(view, &Query::Balance(script_hash))?;
         figures.spread(&what, "us", target, &times)?;
-        let what = format!("unspent outputs of {rows} entries");
+        let Answer::Unspent(unspent) = answer(view, &Query::Unspent(script_hash))? else {
+            anyhow::bail!("no unspent outputs");
+        };
+        let what = format!("the {} unspent outputs of {rows} entries", unspent.len());
         let times = microseconds(view, &Query::Unspent(script_hash))?;
         figures.spread(&what, "us", target, &times)?;
     }
@@ -124,19 +139,6 @@ fn transactions(
         figures.spread(&what, "us", "", &microseconds(view, &query)?)?;
     }
     Ok(())
-}
-
-/// The status of the longest history, once more after blocks that added to it.
-fn again(figures: &mut Figures, view: &View, memo: &StatusMemo, kept: &str) -> Result<()> {
-    let script_hash = ScriptHash::of(&chain::script(ENTRIES[ENTRIES.len() - 1]));
-    let (seconds, added) = timed(|| Ok(memo.status(view, &script_hash)?))?;
-    let whole = answer(view, &Query::Status(script_hash))?;
-    ensure!(
-        wire(&added) == wire(&whole),
-        "what was kept led to another status"
-    );
-    let what = format!("status of the longest history again after blocks, txids {kept}");
-    figures.spread(&what, "us", "200", &[seconds * 1e6])
 }
 
 fn wire(answer: &Answer) -> Option<String> {

@@ -15,7 +15,7 @@ use claustrum::sync;
 use rustix::fs::{Advice, fadvise};
 
 use crate::building::build;
-use crate::chain::{Chain, Made};
+use crate::chain::{self, Chain, ENTRIES, Made};
 use crate::figures::{Figures, count, percentile};
 use crate::questions::answer;
 use crate::say;
@@ -73,8 +73,9 @@ pub(crate) fn measure(figures: &mut Figures, chain: &Chain, scratch: &Path) -> R
     Ok(())
 }
 
-/// Scripts of outputs all over the chain.
+/// Ordinary scripts of outputs all over the chain.
 fn scripts(blocks: &[Made]) -> Result<Vec<ScriptHash>> {
+    let long = ENTRIES.map(|entries| ScriptHash::of(&chain::script(entries)));
     let mut scripts = Vec::new();
     let step = blocks.len().div_ceil(SCRIPTS).max(1);
     let each = SCRIPTS.div_ceil(blocks.len() / step);

@@ -96,7 +96,7 @@ pub(super) fn transaction(
     bytes(files, places.pop().ok_or(UNREADABLE)?)
 }
 
-/// Visits the bytes at each place; those that follow each other, as in a whole block, are read at once.
+/// Visits the bytes at each place; those that stand near each other are read at once.
 fn each(
     files: Option<&dyn BlockFiles>,
     places: &[Place],
@@ -107,8 +107,8 @@ fn each(
     })?;
     let mut open: Option<(u32, Box<dyn OpenBlockFile>)> = None;
     let mut buffer = Vec::new();
-    for run in places.chunk_by(Place::is_followed_by) {
-        let Some(begin) = run.first() else { continue };
+    let mut rest = places;
+    while let Some((begin, length)) = together(rest) {
         let file = match &mut open {
             Some((number, file)) if *number == begin.file => file,
             open => {
@@ -116,20 +116,45 @@ fn each(
                 &mut open.insert((begin.file, file)).1
             }
         };
-        let lengths = run.iter().map(|place| usize::try_from(place.length));
-        let length: Result<usize, _> = lengths.clone().sum();
-        buffer.resize(length.map_err(|_overflow| UNREADABLE)?, 0);
+        buffer.resize(length, 0);
         file.read(begin.offset, &mut buffer)
             .map_err(|_refused| UNREADABLE)?;
-        let mut rest = buffer.as_slice();
-        for length in lengths {
-            let length = length.map_err(|_overflow| UNREADABLE)?;
-            let (bytes, after) = rest.split_at_checked(length).ok_or(UNREADABLE)?;
+        while let Some((place, after)) = rest.split_first()
+            && let Some(bytes) = part(&buffer, begin, place)
+        {
             visit(bytes)?;
             rest = after;
         }
     }
-    Ok(())
+    // A place beyond all numbers.
+    rest.is_empty().then_some(()).ok_or(UNREADABLE)
+}
+
+/// The first of the places, and how many bytes from there on to read at once.
+fn together(places: &[Place]) -> Option<(Place, usize)> {
+    let (begin, rest) = places.split_first()?;
+    let mut end = begin.end()?;
+    for place in rest {
+        let is_near = place.file == begin.file
+            && place.offset >= end
+            && place.offset - end <= limits::READ_GAP_BYTES_MAX;
+        let longer = place.end()?;
+        if !is_near || longer - begin.offset > limits::READ_TOGETHER_BYTES_MAX {
+            break;
+        }
+        end = longer;
+    }
+    Some((*begin, usize::try_from(end - begin.offset).ok()?))
+}
+
+/// The bytes of a place among those that were read from the file of `begin` on.
+fn part<'a>(read: &'a [u8], begin: Place, place: &Place) -> Option<&'a [u8]> {
+    if place.file != begin.file {
+        return None;
+    }
+    let from = usize::try_from(place.offset.checked_sub(begin.offset)?).ok()?;
+    let length = usize::try_from(place.length).ok()?;
+    read.get(from..from.checked_add(length)?)
 }
 
 /// `None` for bytes that are no transaction.

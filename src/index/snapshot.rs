@@ -1,6 +1,7 @@
 //! Reading the index at one moment.
 
 mod newer;
+mod spender;
 mod transactions;
 
 use std::collections::{HashMap, HashSet};

@@ -15,6 +15,7 @@ mod power;
 mod proofs;
 mod selfcheck;
 mod special;
+mod spenders;
 mod touch;
 
 use std::sync::Arc;

@@ -34,13 +34,9 @@ pub(in crate::index) struct Place {
 }
 
 impl Place {
-    fn end(&self) -> Option<u64> {
+    /// After its last byte.
+    pub(in crate::index) fn end(&self) -> Option<u64> {
         self.offset.checked_add(u64::from(self.length))
-    }
-
-    /// Whether the other begins where this one ends.
-    pub(in crate::index) fn is_followed_by(&self, next: &Self) -> bool {
-        self.file == next.file && self.end() == Some(next.offset)
     }
 }
 

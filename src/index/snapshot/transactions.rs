@@ -147,7 +147,7 @@ impl Snapshot {
     }
 
     /// Of these the node is there to be asked, so what its files lack is no error.
-    fn newest_transaction(
+    pub(super) fn newest_transaction(
         &self,
         txid: &Txid,
         position: BlockPosition,
