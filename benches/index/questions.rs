@@ -14,7 +14,7 @@ use claustrum::redact::ClientTxid;
 use claustrum::sync;
 
 use crate::building::indexed;
-use crate::chain::{self, Chain, ENTRIES};
+use crate::chain::{self, Chain, ENTRIES, Made};
 use crate::figures::{Figures, ROUNDS, count, timed};
 use crate::say;
 
@@ -33,37 +33,23 @@ pub(crate) fn measure(
 ) -> Result<()> {
     for (txids, kept) in [(false, "read in the block files"), (true, "kept")] {
         let dir = scratch.join(format!("questions-{txids}"));
-        let (old, newest) = chain.blocks.split_at(usize::try_from(last)? + 1);
-        let mut index = indexed(old, &dir, txids)?;
-        let files = BlockFiles::open(files, Network::Regtest)?;
-        index.read_from(Arc::new(files))?;
-        let heavy = ScriptHash::of(&chain::script(ENTRIES[ENTRIES.len() - 1]));
-        let memo = StatusMemo::default();
-        let mut seconds = Vec::new();
-        for (height, made) in (last..).map(Height).zip(newest) {
-            drop(memo.status(&view(&index), &heavy)?);
-            index.update_raw(Some(height), &[made.raw()])?;
-            let view = view(&index);
-            seconds.push(timed(|| Ok(memo.status(&view, &heavy)?))?.0 * 1e6);
-        }
+        let files = Arc::new(BlockFiles::open(files, Network::Regtest)?);
+        let mut index = indexed(&chain.blocks, &dir, txids)?;
+        index.read_from(Arc::<BlockFiles>::clone(&files))?;
         let view = view(&index);
-        let what = format!("status of the longest history again after a block, txids {kept}");
-        figures.spread(&what, "us", "200", &seconds)?;
-        let [added, whole] = [
-            memo.status(&view, &heavy)?,
-            answer(&view, &Query::Status(heavy))?,
-        ];
-        ensure!(
-            wire(&added) == wire(&whole),
-            "what was kept led to another status"
-        );
         for entries in ENTRIES {
             say(&format!("{entries} entries, txids {kept}"));
             scripts(figures, &view, entries, txids, kept)?;
         }
+        drop(index);
+        let (old, newest) = chain.blocks.split_at(usize::try_from(last)? + 1);
+        let mut index = indexed(old, &scratch.join(format!("newest-{txids}")), txids)?;
+        index.read_from(files)?;
+        again(figures, &mut index, newest, last, kept)?;
         let ways = [(Height(last), "an old"), (Height(last + 1), "a new")];
         for (height, age) in ways {
-            transactions(figures, &view, height, &format!("{age} block"), txids, kept)?;
+            let block = format!("{age} block");
+            transactions(figures, &self::view(&index), height, &block, txids, kept)?;
         }
     }
     Ok(())
@@ -141,10 +127,47 @@ fn transactions(
     Ok(())
 }
 
+/// Brings the newest blocks in one by one. After each, what it did to the status of the longest history that is known
+/// up to there; in the end the balance of that script, some of whose outputs are in these blocks.
+fn again(
+    figures: &mut Figures,
+    index: &mut Index,
+    newest: &[Made],
+    last: u32,
+    kept: &str,
+) -> Result<()> {
+    let script_hash = ScriptHash::of(&chain::script(ENTRIES[ENTRIES.len() - 1]));
+    let memo = StatusMemo::default();
+    drop(memo.status(&view(index), &script_hash)?);
+    let mut times = Vec::new();
+    for (height, made) in (last..).map(Height).zip(newest) {
+        index.update_raw(Some(height), &[made.raw()])?;
+        let view = view(index);
+        let (seconds, _status) = timed(|| Ok(memo.status(&view, &script_hash)?))?;
+        times.push(seconds * 1e6);
+    }
+    let what = format!("status of the longest history again after a block, txids {kept}");
+    figures.spread(&what, "us", "200", &times)?;
+    let view = view(index);
+    let whole = answer(&view, &Query::Status(script_hash))?;
+    let added = memo.status(&view, &script_hash)?;
+    ensure!(
+        wire(&added) == wire(&whole),
+        "what was kept led to another status"
+    );
+    let what = format!(
+        "its balance, {} blocks of it in rows, txids {kept}",
+        newest.len()
+    );
+    let times = microseconds(&view, &Query::Balance(script_hash))?;
+    figures.spread(&what, "us", "", &times)
+}
+
 fn wire(answer: &Answer) -> Option<String> {
-    match answer {
-        Answer::Status(status) => status.map(|status| status.to_wire()),
-        _ => None,
+    if let Answer::Status(status) = answer {
+        status.map(|status| status.to_wire())
+    } else {
+        None
     }
 }
 

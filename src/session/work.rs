@@ -141,9 +141,10 @@ impl Source for OneView<'_> {
         let Some(view) = &self.view else {
             return Err(WireError::CatchingUp(CatchUp::default()));
         };
-        let answer = match query {
-            Query::Status(script_hash) => self.memo.status(view, script_hash),
-            query => query::answer(view, self.services.node.as_ref(), query),
+        let answer = if let Query::Status(script_hash) = query {
+            self.memo.status(view, script_hash)
+        } else {
+            query::answer(view, self.services.node.as_ref(), query)
         };
         answer.map_err(|error| WireError::of(query, &error))
     }
