@@ -16,7 +16,6 @@ use progress::Bars;
 use crate::config::raw::RawConfig;
 use crate::config::{self, Config, Surroundings};
 use crate::error::{ExitStatus, report};
-use crate::index::Extent;
 use crate::installation::Installation;
 use crate::status::Status;
 use crate::{door, engine, hardening, redact, server, telemetry};
@@ -197,8 +196,7 @@ fn look_into_index(config: &Config, command: IndexCommand) -> Result<String, Fai
 }
 
 fn check_index(config: &Config, full: bool) -> Result<String, Failure> {
-    let extent = if full { Extent::Full } else { Extent::Sample };
-    let checked = engine::check(config, &open(config)?.index_dir(), extent);
+    let checked = engine::check(config, &open(config)?.index_dir(), full);
     let checked = checked.map_err(|error| Failure::new(error.kind(), &error))?;
     Ok(format!(
         "the index is whole: {} blocks, {} transactions ({} compared), {} scripts, {} touches, {} unspent outputs\n",

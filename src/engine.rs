@@ -14,7 +14,7 @@ use crate::chain::Network;
 use crate::config::Config;
 use crate::electrum::Identity;
 use crate::error::ErrorKind;
-use crate::index::{self, Health, Index};
+use crate::index::{self, Extent, Health, Index};
 use crate::limits;
 use crate::node::{BlockFiles, Node, NodeAuth, NodeSettings};
 use crate::query::{Readiness, View};
@@ -168,17 +168,18 @@ pub fn digests(index_dir: &Path, network: Network) -> Result<index::Digests, ind
     Index::open(index_dir, network)?.digest()
 }
 
-/// Reads everything in an index that no server has open, and what it has in the node's block files, if they can be read.
+/// Reads everything in an index that no server has open, and two transactions of each block, or all, where the index has
+/// them; in the node's block files, if they can be read.
 pub fn check(
     config: &Config,
     index_dir: &Path,
-    extent: index::Extent,
+    full: bool,
 ) -> Result<index::Checked, index::Error> {
     let mut index = Index::open(index_dir, config.network)?;
     if let Ok(files) = BlockFiles::open(&config.node_blocks_dir(), config.network) {
         index.read_from(Arc::new(files))?;
     }
-    index.check(extent)
+    index.check(if full { Extent::Full } else { Extent::Sample })
 }
 
 /// Deletes an index that no server has open, so that the next start builds it anew.

@@ -11,7 +11,7 @@ use bitcoin::hashes::Hash as _;
 use super::background::{Background, Pace};
 use super::blocks::Block;
 use super::commitment::Commitment;
-use super::error::{Error, io};
+use super::error::{BlockFilesFault, Error, io};
 use super::groups::BlockTransactions;
 use super::layer::ScriptEntry;
 use super::merge::{FingerprintSource as _, ScriptSource as _};
@@ -80,7 +80,7 @@ impl Index {
                 Extent::Full => (0..block.transactions).collect(),
             };
             checked.compared += u64::try_from(indexes.len()).unwrap_or(u64::MAX);
-            compare(&snapshot, height, &indexes)?;
+            self.compare(&snapshot, height, &indexes)?;
             if extent == Extent::Full {
                 snapshot.check_root(height)?;
             }
@@ -98,8 +98,33 @@ impl Index {
         for height in (0..count).step_by(step).chain(newest).map(Height) {
             let block = snapshot.blocks().get(height).ok_or(DAMAGED_NUMBERS)?;
             if self.segments.reads_files(height) {
-                compare(&snapshot, height, &sample(block))?;
+                self.compare(&snapshot, height, &sample(block))?;
             }
+        }
+        Ok(())
+    }
+
+    /// The txid of each transaction leads to it, or, if a coinbase was mined twice, to the later one.
+    fn compare(&self, snapshot: &Snapshot, height: Height, indexes: &[u32]) -> Result<(), Error> {
+        let mut txids = Vec::with_capacity(indexes.len());
+        snapshot.txids_at(height, indexes, &mut txids)?;
+        for (index, txid) in indexes.iter().zip(&txids) {
+            let here = BlockPosition {
+                height,
+                index: *index,
+            };
+            let found = snapshot.position(txid)?;
+            if found == Some(here) || (*index == 0 && found > Some(here)) {
+                continue;
+            }
+            let is_of_node = height.0 < self.segments.count() && self.segments.reads_files(height);
+            return Err(if is_of_node {
+                Error::BlockFiles {
+                    fault: BlockFilesFault::Other,
+                }
+            } else {
+                DAMAGED_NUMBERS
+            });
         }
         Ok(())
     }
@@ -213,21 +238,4 @@ fn sample(block: &Block) -> Vec<u32> {
     let other = u32::from_be_bytes([a, b, c, d]).checked_rem(others);
     let other = other.map(|other| other.saturating_add(1));
     [Some(0), other].into_iter().flatten().collect()
-}
-
-/// The txid of each transaction leads to it, or, if a coinbase was mined twice, to the later one.
-fn compare(snapshot: &Snapshot, height: Height, indexes: &[u32]) -> Result<(), Error> {
-    let mut txids = Vec::with_capacity(indexes.len());
-    snapshot.txids_at(height, indexes, &mut txids)?;
-    for (index, txid) in indexes.iter().zip(&txids) {
-        let here = BlockPosition {
-            height,
-            index: *index,
-        };
-        let found = snapshot.position(txid)?;
-        if found != Some(here) && !(*index == 0 && found > Some(here)) {
-            return Err(snapshot.strange_txid(height));
-        }
-    }
-    Ok(())
 }

@@ -14,7 +14,7 @@ use redb::ReadOnlyTable;
 use super::blocks::Blocks;
 use super::commitment::Commitment;
 use super::delta_layer::DeltaLayer;
-use super::error::{BlockFilesFault, Error, guarded, store};
+use super::error::{Error, guarded, store};
 use super::health::Health;
 use super::keys::KeyedHash;
 use super::layer::{Ambiguity, Funding, Layer as _, ScriptEntry, UNMATCHED, Wanted};
@@ -354,17 +354,6 @@ impl Snapshot {
         self.segments.script(prefix, wanted, &mut entry)?;
         self.delta.script(prefix, wanted, &mut entry)?;
         Ok(entry)
-    }
-
-    /// The error of a txid that was read of this block and that the index does not know there.
-    pub(super) fn strange_txid(&self, height: Height) -> Error {
-        if height.0 < self.segments.count() && self.segments.reads_files(height) {
-            Error::BlockFiles {
-                fault: BlockFilesFault::Other,
-            }
-        } else {
-            DAMAGED_NUMBERS
-        }
     }
 
     /// Txids and places of ascending numbers. Of a coinbase that was mined twice (BIP 30) only the later is told:

@@ -155,7 +155,11 @@ fn at_operations(
         None => (undisturbed.operations_done() / count) | 1,
     };
     let faults = (0..undisturbed.operations_done()).step_by(stride);
-    println!("{} faults", faults.len());
+    println!(
+        "{} faults at {} operations",
+        faults.len(),
+        undisturbed.operations_done()
+    );
     for at in faults {
         fault_at(at, &updates, &digests, &image);
     }
