@@ -7,7 +7,7 @@ use bitcoin::consensus::encode;
 use bitcoin::{Transaction, Txid};
 use proptest::prelude::*;
 
-use super::chain::Chain;
+use super::chain::{Chain, Payment};
 use super::layout::{assert_equal, grow, options_with, small_shape};
 use super::model::{Step, advance, payment};
 use super::node_files::Files;
@@ -250,7 +250,13 @@ const SHAPE: Shape = Shape {
 
 fn installed() -> (Index, Chain, Files) {
     let mut chain = Chain::new();
-    grow(&mut chain, 20);
+    grow(&mut chain, 19);
+    // More transactions than a sample has.
+    let payment = |n| Payment {
+        spend: vec![n],
+        pay: vec![(2, 7)],
+    };
+    chain.mine(&[payment(0), payment(1), payment(2)]);
     let mut index = in_memory_with(&options_with(32, SHAPE));
     let mut files = Files::default();
     install(&mut index, &chain, 21, &mut files, true);

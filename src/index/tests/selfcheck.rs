@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bitcoin::Amount;
 use bitcoin::hashes::Hash as _;
 
-use super::chain::Chain;
+use super::chain::{Chain, Payment};
 use super::layout::{SMALL, grow, options_with};
 use super::{directory, error_of, in_memory_with};
 use crate::chain::{Height, Network};
@@ -42,7 +42,12 @@ fn blocks_are_recognised_and_differences_are_damage() {
 #[test]
 fn a_check_counts_what_there_is() {
     let mut chain = Chain::new();
-    grow(&mut chain, 20);
+    grow(&mut chain, 19);
+    let payment = |n| Payment {
+        spend: vec![n],
+        pay: vec![(2, 7)],
+    };
+    chain.mine(&[payment(0), payment(1), payment(2)]);
     let mut index = in_memory_with(&options_with(32, SMALL));
     assert_eq!(index.check(Extent::Full).unwrap(), Checked::default());
     index.update(None, &chain.blocks).unwrap();
