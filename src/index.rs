@@ -59,6 +59,7 @@ pub use digest::Digests;
 pub use error::{BlockFault, BlockFilesFault, Error};
 pub use health::Health;
 pub use keys::Keys;
+pub use layer::Effort;
 pub use shape::Shape;
 pub use snapshot::{Proven, Snapshot};
 

@@ -19,6 +19,17 @@ pub const ID_BYTES_MAX: usize = 256;
 pub const BATCH_ITEMS_MAX: usize = 350;
 /// Requests of one session that are worked on at a time; beyond it reading pauses.
 pub const IN_FLIGHT_MAX: usize = 16;
+/// Txids for which an answer is sought where its request is read, instead of on a thread for reads.
+pub const LITTLE_EFFORT_ENTRIES: usize = 32;
+/// Bytes of a transaction that is answered there.
+pub const LITTLE_EFFORT_BYTES: usize = 16 * 1024;
+/// An answer there that takes longer, because it waited, has met the disk: pages in memory take hundredths of it.
+pub const AT_ONCE_MAX: Duration = Duration::from_micros(500);
+/// So many times as long as such an answer took, all others are sought on threads for reads: a disk then holds up a
+/// thread that serves sessions for a seventeenth of its time.
+pub const AT_ONCE_PAUSE_FACTOR: u32 = 16;
+/// What a session does of its waiting requests before it lets others have the thread.
+pub const TURN_MAX: Duration = Duration::from_millis(1);
 /// Lines of requests that wait behind those until reading pauses: a ping among them is answered at once.
 pub const BACKLOG_BYTES_MAX: usize = 64 * 1024;
 /// Default of `limits.reply-bytes-max`: Electrum's own limit for an incoming message.

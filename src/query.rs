@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bitcoin::{BlockHash, Transaction, Txid};
 
 use crate::chain::{ChainTip, EntryHeight, Height, Network, ScriptHash, StatusHash};
-use crate::index::{self, ScriptPrefix, Snapshot};
+use crate::index::{self, Effort, ScriptPrefix, Snapshot};
 use crate::limits;
 use crate::mempool::Mempool;
 use crate::redact::ClientTxid;
@@ -368,16 +368,40 @@ pub struct NodeSilent;
 
 /// Answers one question from one view; the operator is told of an index that cannot be read.
 pub fn answer(view: &View, node: &dyn NodeReader, query: &Query) -> Result<Answer, Error> {
-    find(view, node, query).inspect_err(|error| {
+    noted(view, answer_with(view, Effort::Any, node, query))
+}
+
+/// The same if it takes a few steps in the index and nothing else; `None` if it may take more.
+pub fn answer_at_once(view: &View, query: &Query) -> Option<Result<Answer, Error>> {
+    if !query.is_little() {
+        return None;
+    }
+    match answer_with(view, Effort::Little, &NobodyToAsk, query) {
+        Err(
+            Error::Node
+            | Error::Index(index::Error::TooMuch | index::Error::TransactionUnavailable),
+        ) => None,
+        Ok(Answer::Transaction(bytes)) if bytes.len() > limits::LITTLE_EFFORT_BYTES => None,
+        answered => Some(noted(view, answered)),
+    }
+}
+
+fn noted(view: &View, answered: Result<Answer, Error>) -> Result<Answer, Error> {
+    answered.inspect_err(|error| {
         if let Error::Index(error) = error {
             view.snapshot.note(error);
         }
     })
 }
 
-fn find(view: &View, node: &dyn NodeReader, query: &Query) -> Result<Answer, Error> {
+fn answer_with(
+    view: &View,
+    effort: Effort,
+    node: &dyn NodeReader,
+    query: &Query,
+) -> Result<Answer, Error> {
     match query {
-        Query::Balance(script_hash) => history::balance(ready(view)?, node, script_hash),
+        Query::Balance(script_hash) => history::balance(ready(view)?, effort, node, script_hash),
         Query::EstimateFee { blocks, mode } => node
             .estimate_fee(*blocks, *mode)
             .map(Answer::Fee)
@@ -389,10 +413,10 @@ fn find(view: &View, node: &dyn NodeReader, query: &Query) -> Result<Answer, Err
             count,
             checkpoint,
         } => chain::headers(fresh(view)?, *start, *count, *checkpoint),
-        Query::History(script_hash) => history::history(ready(view)?, script_hash),
+        Query::History(script_hash) => history::history(ready(view)?, effort, script_hash),
         Query::MempoolFees => node.mempool_fees().map(Answer::MempoolFees).map_err(silent),
         Query::Merkle { txid, height } => chain::merkle(ready(view)?, txid, *height),
-        Query::Status(script_hash) => history::status(ready(view)?, script_hash),
+        Query::Status(script_hash) => history::status(ready(view)?, effort, script_hash),
         Query::Tip => chain::tip(fresh(view)?),
         Query::Transaction(txid) => chain::transaction(ready(view)?, node, txid),
         Query::TransactionAt {
@@ -401,8 +425,55 @@ fn find(view: &View, node: &dyn NodeReader, query: &Query) -> Result<Answer, Err
             proof,
         } => chain::transaction_at(ready(view)?, *height, *index, *proof),
         Query::Unconfirmed(script_hash) => Ok(history::unconfirmed(ready(view)?, script_hash)),
-        Query::Unspent(script_hash) => history::unspent(ready(view)?, node, script_hash),
+        Query::Unspent(script_hash) => history::unspent(ready(view)?, effort, node, script_hash),
         Query::WholeTransaction(txid) => chain::whole_transaction(ready(view)?, node, txid),
+    }
+}
+
+impl Query {
+    /// Whether the answer is about one thing, whatever the arguments.
+    fn is_little(&self) -> bool {
+        match self {
+            Self::Balance(_)
+            | Self::Header {
+                checkpoint: None, ..
+            }
+            | Self::History(_)
+            | Self::Status(_)
+            | Self::Tip
+            | Self::Transaction(_)
+            | Self::Unconfirmed(_)
+            | Self::Unspent(_) => true,
+            Self::EstimateFee { .. }
+            | Self::FeeHistogram
+            | Self::Header { .. }
+            | Self::Headers { .. }
+            | Self::Merkle { .. }
+            | Self::MempoolFees
+            | Self::TransactionAt { .. }
+            | Self::WholeTransaction(_) => false,
+        }
+    }
+}
+
+/// In the place of a node, where waiting for one is too much.
+struct NobodyToAsk;
+
+impl NodeReader for NobodyToAsk {
+    fn raw_transaction(
+        &self,
+        _: &Txid,
+        _: Option<&BlockHash>,
+    ) -> Result<Option<Vec<u8>>, NodeSilent> {
+        Err(NodeSilent)
+    }
+
+    fn estimate_fee(&self, _: u16, _: Option<FeeMode>) -> Result<Option<FeeRate>, NodeSilent> {
+        Err(NodeSilent)
+    }
+
+    fn mempool_fees(&self) -> Result<MempoolFees, NodeSilent> {
+        Err(NodeSilent)
     }
 }
 

@@ -4,6 +4,7 @@
 //! sessions is told by [`Counters`] alone.
 
 mod admission;
+mod at_once;
 mod counters;
 mod deadlines;
 mod driver;
@@ -21,6 +22,8 @@ use crate::broadcast::Broadcaster;
 use crate::electrum::Identity;
 use crate::limits;
 use crate::query::{CatchUp, NodeReader, Readiness, View};
+
+use at_once::AtOnce;
 
 pub use admission::{Admission, Admitted};
 pub use counters::Counters;
@@ -42,6 +45,8 @@ pub struct Services {
     pub reply_bytes_max: usize,
     /// What is told about all sessions together.
     pub counters: Counters,
+    /// Where answers are sought first.
+    at_once: AtOnce,
     /// The right to receive the rest of a long line.
     large_lines: Arc<Semaphore>,
     /// Room, in KiB, for large replies that wait for their clients.
@@ -69,6 +74,7 @@ impl Services {
             identity: Arc::new(identity),
             reply_bytes_max,
             counters: Counters::default(),
+            at_once: AtOnce::new(),
             large_lines: Arc::new(Semaphore::new(limits::LARGE_LINES_MAX)),
             outbound_room: Arc::new(Semaphore::new(outbound_room)),
         }

@@ -91,6 +91,11 @@ impl Exchange {
         lanes.max().unwrap_or(Lane::Index)
     }
 
+    /// Whether it is one request, so that an answer in a few steps is all that it may take.
+    pub fn is_single(&self) -> bool {
+        !self.batch
+    }
+
     /// Answers every request in it; results that together pass `reply_bytes_max` become errors.
     pub fn answer(&self, source: &dyn Source, reply_bytes_max: usize) -> Finished {
         let mut reply = Reply::new(self.batch, reply_bytes_max);

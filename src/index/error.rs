@@ -100,6 +100,9 @@ pub enum Error {
     /// A caller asked for a transaction number beyond the tip.
     #[error("find a transaction by a number that the index never gave")]
     UnknownNumber,
+    /// A caller wanted little effort, and there is more to read than that.
+    #[error("answer about a script with little effort")]
+    TooMuch,
     /// Two outputs could be told apart only by a transaction that the node did not give.
     #[error("tell two outputs of one script apart without the transaction that spends one of them")]
     TransactionUnavailable,
@@ -161,6 +164,7 @@ impl Error {
             Self::KeepAboveTip(_)
             | Self::KeepInsideSegment(_)
             | Self::Discontinuous
+            | Self::TooMuch
             | Self::UnknownNumber => ErrorKind::Bug,
         }
     }

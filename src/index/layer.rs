@@ -6,6 +6,7 @@ use super::ScriptPrefix;
 use super::error::Error;
 use super::keys::{OutPointTag, TxFingerprint};
 use crate::chain::{Height, TxNum};
+use crate::limits;
 
 /// A part of the index that covers a range of heights and does not change.
 ///
@@ -69,11 +70,24 @@ pub(super) enum Wanted {
     Touches,
 }
 
+/// How far an answer about one script may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Effort {
+    /// A few steps, or [`Error::TooMuch`]: of each segment one blob, and no more than
+    /// [`limits::LITTLE_EFFORT_ENTRIES`] txids.
+    Little,
+    /// As far as it takes.
+    #[default]
+    Any,
+}
+
 /// What the layers say about one script.
 ///
 /// A layer may leave out outputs both created and consumed inside it.
 #[derive(Default)]
 pub(super) struct ScriptEntry {
+    /// How far layers may go for it.
+    pub(super) effort: Effort,
     /// Each once, in chain order.
     pub(super) touches: Vec<TxNum>,
     pub(super) fundings: Vec<Funding>,
@@ -91,6 +105,16 @@ pub(super) struct Joined {
 pub(super) struct Ambiguity {
     pub(super) fundings: Vec<Funding>,
     pub(super) spendings: Vec<Spending>,
+}
+
+impl Effort {
+    /// An error when the txids of so many transactions are more than this.
+    pub(super) fn allows(self, txids: usize) -> Result<(), Error> {
+        match self {
+            Self::Little if txids > limits::LITTLE_EFFORT_ENTRIES => Err(Error::TooMuch),
+            Self::Little | Self::Any => Ok(()),
+        }
+    }
 }
 
 impl ScriptEntry {
@@ -238,6 +262,7 @@ mod tests {
 
     fn join(fundings: &[Funding], spendings: &[Spending]) -> Option<(usize, usize)> {
         let entry = ScriptEntry {
+            effort: Effort::Any,
             touches: Vec::new(),
             fundings: fundings.to_vec(),
             spendings: spendings.to_vec(),

@@ -17,7 +17,7 @@ use super::delta_layer::DeltaLayer;
 use super::error::{Error, guarded, store};
 use super::health::Health;
 use super::keys::KeyedHash;
-use super::layer::{Ambiguity, Funding, Layer as _, ScriptEntry, UNMATCHED, Wanted};
+use super::layer::{Ambiguity, Effort, Funding, Layer as _, ScriptEntry, UNMATCHED, Wanted};
 use super::merge::{MergedFingerprints, MergedScripts};
 use super::newest::NewestPlaces;
 use super::parse;
@@ -152,8 +152,14 @@ impl Snapshot {
     }
 
     /// All confirmed transactions of a script in chain order, each once.
-    pub fn history(&self, prefix: ScriptPrefix) -> Result<Vec<ConfirmedEntry>, Error> {
-        let located = self.locate(&self.entry(prefix, Wanted::Touches)?.touches)?;
+    pub fn history(
+        &self,
+        prefix: ScriptPrefix,
+        effort: Effort,
+    ) -> Result<Vec<ConfirmedEntry>, Error> {
+        let touches = self.entry(prefix, Wanted::Touches, effort)?.touches;
+        effort.allows(touches.len())?;
+        let located = self.locate(&touches)?;
         let entries = located.into_iter().map(|transaction| ConfirmedEntry {
             txid: transaction.txid,
             height: transaction.position.height,
@@ -167,11 +173,13 @@ impl Snapshot {
     pub fn unspent(
         &self,
         prefix: ScriptPrefix,
+        effort: Effort,
         reader: &dyn TransactionReader,
     ) -> Result<Vec<ConfirmedUnspent>, Error> {
-        let unspent = self.unspent_fundings(prefix, reader)?;
+        let unspent = self.unspent_fundings(prefix, effort, reader)?;
         let mut numbers: Vec<TxNum> = unspent.iter().map(|funding| funding.number).collect();
         numbers.dedup();
+        effort.allows(numbers.len())?;
         let located = self.locate(&numbers)?;
         let unspent = unspent.iter().filter_map(|funding| {
             // A transaction that was repeated later is not among them: its outputs were overwritten.
@@ -191,10 +199,11 @@ impl Snapshot {
     pub fn balance(
         &self,
         prefix: ScriptPrefix,
+        effort: Effort,
         reader: &dyn TransactionReader,
     ) -> Result<Amount, Error> {
         let mut sum = 0_u64;
-        for funding in self.unspent_fundings(prefix, reader)? {
+        for funding in self.unspent_fundings(prefix, effort, reader)? {
             let position = self.blocks.position(funding.number);
             let position = position.ok_or(DAMAGED_NUMBERS)?;
             // Only where it could have been repeated later does it matter which transaction it is.
@@ -333,9 +342,10 @@ impl Snapshot {
     fn unspent_fundings(
         &self,
         prefix: ScriptPrefix,
+        effort: Effort,
         reader: &dyn TransactionReader,
     ) -> Result<Vec<Funding>, Error> {
-        let joined = self.entry(prefix, Wanted::Outputs)?.join()?;
+        let joined = self.entry(prefix, Wanted::Outputs, effort)?.join()?;
         let mut unspent = joined.unspent;
         for ambiguity in &joined.ambiguous {
             unspent.extend(self.resolve(ambiguity, reader)?);
@@ -349,8 +359,16 @@ impl Snapshot {
         position.index == 0 && position.height < self.network.distinct_coinbases_from()
     }
 
-    fn entry(&self, prefix: ScriptPrefix, wanted: Wanted) -> Result<ScriptEntry, Error> {
-        let mut entry = ScriptEntry::default();
+    fn entry(
+        &self,
+        prefix: ScriptPrefix,
+        wanted: Wanted,
+        effort: Effort,
+    ) -> Result<ScriptEntry, Error> {
+        let mut entry = ScriptEntry {
+            effort,
+            ..ScriptEntry::default()
+        };
         self.segments.script(prefix, wanted, &mut entry)?;
         self.delta.script(prefix, wanted, &mut entry)?;
         Ok(entry)

@@ -5,14 +5,22 @@ use bitcoin::{BlockHash, Transaction, Txid};
 
 use super::{Answer, Error, HistoryRow, NodeReader, UnspentRow, View};
 use crate::chain::{EntryHeight, HistoryEntry, ScriptHash, StatusHash};
-use crate::index::{ScriptPrefix, TransactionReader};
+use crate::index::{Effort, ScriptPrefix, TransactionReader};
 
-pub(super) fn history(view: &View, script_hash: &ScriptHash) -> Result<Answer, Error> {
-    rows(view, script_hash).map(Answer::History)
+pub(super) fn history(
+    view: &View,
+    effort: Effort,
+    script_hash: &ScriptHash,
+) -> Result<Answer, Error> {
+    rows(view, effort, script_hash).map(Answer::History)
 }
 
-pub(super) fn status(view: &View, script_hash: &ScriptHash) -> Result<Answer, Error> {
-    let rows = rows(view, script_hash)?;
+pub(super) fn status(
+    view: &View,
+    effort: Effort,
+    script_hash: &ScriptHash,
+) -> Result<Answer, Error> {
+    let rows = rows(view, effort, script_hash)?;
     let entries = rows.into_iter().map(|row| HistoryEntry {
         txid: row.txid,
         height: row.height,
@@ -20,11 +28,11 @@ pub(super) fn status(view: &View, script_hash: &ScriptHash) -> Result<Answer, Er
     Ok(Answer::Status(StatusHash::of(entries)))
 }
 
-fn rows(view: &View, script_hash: &ScriptHash) -> Result<Vec<HistoryRow>, Error> {
+fn rows(view: &View, effort: Effort, script_hash: &ScriptHash) -> Result<Vec<HistoryRow>, Error> {
     let prefix = view.snapshot.prefix(script_hash);
     let confirmed = view
         .snapshot
-        .history(prefix)
+        .history(prefix, effort)
         .map_err(Error::Index)?
         .into_iter()
         .map(|entry| HistoryRow {
@@ -55,13 +63,14 @@ pub(super) fn unconfirmed_rows(
 
 pub(super) fn balance(
     view: &View,
+    effort: Effort,
     node: &dyn NodeReader,
     script_hash: &ScriptHash,
 ) -> Result<Answer, Error> {
     let prefix = view.snapshot.prefix(script_hash);
     let confirmed = view
         .snapshot
-        .balance(prefix, &ByNode(node))
+        .balance(prefix, effort, &ByNode(node))
         .map_err(Error::Index)?;
     Ok(Answer::Balance {
         confirmed: confirmed.to_sat(),
@@ -71,13 +80,14 @@ pub(super) fn balance(
 
 pub(super) fn unspent(
     view: &View,
+    effort: Effort,
     node: &dyn NodeReader,
     script_hash: &ScriptHash,
 ) -> Result<Answer, Error> {
     let prefix = view.snapshot.prefix(script_hash);
     let confirmed = view
         .snapshot
-        .unspent(prefix, &ByNode(node))
+        .unspent(prefix, effort, &ByNode(node))
         .map_err(Error::Index)?;
     let confirmed = confirmed
         .into_iter()

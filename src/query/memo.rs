@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Answer, Error, View, history, ready};
 use crate::chain::{ChainTip, HistoryEntry, ScriptHash, StatusHasher};
+use crate::index::Effort;
 use crate::limits;
 
 /// Bytes that a kept status takes in the table, of which up to half may be empty.
@@ -74,7 +75,8 @@ impl StatusMemo {
         let (mut hasher, entries) = match (kept, newer.map_err(Error::Index)?) {
             (Some(kept), Some(newer)) => (kept.hasher, newer),
             _ => {
-                let whole = view.snapshot.history(prefix).map_err(Error::Index)?;
+                let whole = view.snapshot.history(prefix, Effort::Any);
+                let whole = whole.map_err(Error::Index)?;
                 (StatusHasher::default(), whole)
             }
         };

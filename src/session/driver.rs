@@ -53,6 +53,7 @@ enum Event {
     View(bool),
     LargeLine(Option<OwnedSemaphorePermit>),
     Read(io::Result<usize>),
+    TurnOver,
     Deadline,
 }
 
@@ -94,6 +95,7 @@ impl<'a> Session<'a> {
             if let Some(reason) = self.ended() {
                 return reason;
             }
+            let unfinished = self.may_work();
             let deadline = self.deadline();
             let needs_permit = self.needs_permit();
             let reads = self.reads();
@@ -110,6 +112,7 @@ impl<'a> Session<'a> {
                     Event::LargeLine(permit.ok())
                 }
                 read = reader.read(self.input.space()), if reads => Event::Read(read),
+                () = std::future::ready(()), if unfinished => Event::TurnOver,
                 () = tokio::time::sleep_until(deadline) => Event::Deadline,
             };
             match event {
@@ -118,7 +121,7 @@ impl<'a> Session<'a> {
                     self.closing.get_or_insert(EndReason::Cancelled);
                 }
                 Event::Written(Err(_)) | Event::Read(Err(_)) => return EndReason::ClientLeft,
-                Event::Written(Ok(())) | Event::Deadline => {}
+                Event::Written(Ok(())) | Event::TurnOver | Event::Deadline => {}
                 Event::Done(done) => self.done(done),
                 Event::View(open) => {
                     views_open = open;
@@ -128,6 +131,9 @@ impl<'a> Session<'a> {
                 // Whoever ends its sending side may still wait for answers.
                 Event::Read(Ok(0)) => self.closing = Some(EndReason::ClientLeft),
                 Event::Read(Ok(count)) => self.input.filled(count),
+            }
+            if unfinished {
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -195,20 +201,27 @@ impl<'a> Session<'a> {
         self.closing = self.closing.or(reason);
     }
 
-    /// Starts what waits, as far as the client takes its answers.
-    fn start_work(&mut self) {
-        while self.jobs.len() < limits::IN_FLIGHT_MAX
+    /// Whether the next line that waits may be answered now, as far as the client takes its answers.
+    fn may_work(&self) -> bool {
+        !self.backlog.is_empty()
+            && self.jobs.len() < limits::IN_FLIGHT_MAX
             && self.outbound.bytes() < limits::OUTBOUND_BYTES_SOFT
+    }
+
+    /// Answers what waits, or has it answered.
+    fn start_work(&mut self) {
+        let turn_ends = Instant::now() + limits::TURN_MAX;
+        let mut view = None;
+        while self.may_work()
+            && Instant::now() < turn_ends
             && let Some(pending) = self.backlog.pop_front()
         {
             self.backlog_bytes = self.backlog_bytes.saturating_sub(pending.bytes);
-            let services = Arc::clone(self.services);
-            self.jobs.spawn(work::answer(
-                services,
-                pending,
-                Arc::clone(&self.quota),
-                Arc::clone(&self.memo),
-            ));
+            let view = view.get_or_insert_with(|| self.services.view());
+            match work::answer_at_once(self.services, view.as_ref(), &pending.exchange) {
+                Some(done) => self.take(done),
+                None => self.start(pending),
+            }
         }
         if !self.refreshing
             && self.may_read()
@@ -226,24 +239,22 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn start(&mut self, pending: Pending) {
+        let services = Arc::clone(self.services);
+        self.jobs.spawn(work::answer(
+            services,
+            pending,
+            Arc::clone(&self.quota),
+            Arc::clone(&self.memo),
+        ));
+    }
+
     /// Takes this result and all others that are there, so that they leave together.
     fn done(&mut self, first: Option<Result<Done, JoinError>>) {
         let mut next = first;
         while let Some(done) = next {
             match done {
-                Ok(Done::Exchange(finished, room)) => {
-                    let line = self.conversation.finished(finished);
-                    self.outbound.push(line, room);
-                }
-                Ok(Done::Refresh(findings)) => {
-                    self.refreshing = false;
-                    if !findings.is_complete() {
-                        self.refresh_from = Instant::now() + limits::REFRESH_RETRY;
-                    }
-                    let mut lines = Vec::new();
-                    self.conversation.refreshed(&findings, &mut lines);
-                    self.outbound.push(lines, None);
-                }
+                Ok(done) => self.take(done),
                 Err(_panicked) => self.refreshing = false,
             }
             next = self.jobs.try_join_next();
@@ -260,6 +271,24 @@ impl<'a> Session<'a> {
     fn forgets_at(&self) -> Option<Instant> {
         let heard = self.deadlines.last_heard()?;
         (!self.memo.is_empty()).then(|| heard + limits::MEMO_IDLE_MAX)
+    }
+
+    fn take(&mut self, done: Done) {
+        match done {
+            Done::Exchange(finished, room) => {
+                let line = self.conversation.finished(finished);
+                self.outbound.push(line, room);
+            }
+            Done::Refresh(findings) => {
+                self.refreshing = false;
+                if !findings.is_complete() {
+                    self.refresh_from = Instant::now() + limits::REFRESH_RETRY;
+                }
+                let mut lines = Vec::new();
+                self.conversation.refreshed(&findings, &mut lines);
+                self.outbound.push(lines, None);
+            }
+        }
     }
 
     /// Takes note of what changed with the current view. The view itself is not kept.

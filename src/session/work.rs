@@ -68,6 +68,18 @@ pub(super) async fn answer(
     done
 }
 
+/// Answers a line that takes little, where it was read.
+pub(super) fn answer_at_once(
+    services: &Services,
+    view: Option<&Arc<View>>,
+    exchange: &Exchange,
+) -> Option<Done> {
+    let finished = services
+        .at_once
+        .answer(exchange, view, services.reply_bytes_max)?;
+    Some(with_room(services, exchange, finished))
+}
+
 /// The reply with the room it takes, or its refusal when there is none.
 fn with_room(services: &Services, exchange: &Exchange, finished: Finished) -> Done {
     let bytes = finished.line.len();

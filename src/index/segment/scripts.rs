@@ -10,7 +10,7 @@ use crate::index::ScriptPrefix;
 use crate::index::blocks::Blocks;
 use crate::index::codec::{self, Reader};
 use crate::index::error::Error;
-use crate::index::layer::{ScriptEntry, Wanted};
+use crate::index::layer::{Effort, ScriptEntry, Wanted};
 use crate::index::merge::ScriptSource;
 use crate::limits;
 
@@ -126,6 +126,9 @@ pub(in crate::index) fn find(
         Ok(key.first == prefix.0)
     })?;
     if is_heavy {
+        if entry.effort == Effort::Little {
+            return Err(Error::TooMuch);
+        }
         let mut walk = segment.walk(heavy::keys(prefix, wanted))?;
         while let Some(()) = walk.next(|key, blob| heavy::read(key, blob, blocks, entry))? {}
     }

@@ -4,7 +4,7 @@ use bitcoin::consensus::encode;
 use bitcoin::{OutPoint, Transaction};
 
 use super::super::error::Error;
-use super::super::layer::Wanted;
+use super::super::layer::{Effort, Wanted};
 use super::super::{ConfirmedEntry, TransactionReader};
 use super::{DAMAGED_NUMBERS, Snapshot, UNMATCHED, read_transactions};
 use crate::chain::{BlockPosition, TxNum};
@@ -25,7 +25,7 @@ impl Snapshot {
         let Some(output) = output else {
             return Ok(None);
         };
-        let unspent = self.unspent_fundings(output.prefix, reader)?;
+        let unspent = self.unspent_fundings(output.prefix, Effort::Any, reader)?;
         let is_it = |(number, vout): (TxNum, u32)| (number, vout) == (funding, outpoint.vout);
         if unspent
             .iter()
@@ -33,7 +33,9 @@ impl Snapshot {
         {
             return Ok(None);
         }
-        let touches = self.entry(output.prefix, Wanted::Touches)?.touches;
+        let touches = self
+            .entry(output.prefix, Wanted::Touches, Effort::Any)?
+            .touches;
         let later = touches.partition_point(|number| *number <= funding);
         for number in touches.into_iter().skip(later) {
             let position = self.blocks.position(number).ok_or(DAMAGED_NUMBERS)?;

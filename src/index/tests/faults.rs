@@ -13,7 +13,7 @@ use super::layout::{SMALL, options_with};
 use super::{directory, error_of, in_memory, options};
 use crate::chain::{Height, Network, ScriptHash};
 use crate::error::{ErrorKind, report};
-use crate::index::{Error, Extent, Index, schema, writer};
+use crate::index::{Effort, Error, Extent, Index, schema, writer};
 
 fn chain() -> Chain {
     grown(Chain::new())
@@ -239,7 +239,7 @@ fn assert_right_or_damaged(index: &Index, chain: &Chain, what: &str) {
         }
     }
     for (script, history) in chain.histories() {
-        match snapshot.history(snapshot.prefix(&ScriptHash::of(&script))) {
+        match snapshot.history(snapshot.prefix(&ScriptHash::of(&script)), Effort::Any) {
             Ok(found) => {
                 let found = found.iter().map(|entry| (entry.height.0, entry.txid));
                 assert!(found.eq(history), "{what}");

@@ -7,14 +7,14 @@ use super::in_memory_with;
 use super::layout::{follow, options_with, small_shape};
 use super::model::{Step, advance, payment};
 use crate::chain::{ChainTip, ScriptHash};
-use crate::index::{ConfirmedEntry, Index};
+use crate::index::{ConfirmedEntry, Effort, Index};
 
 const SCRIPTS: std::ops::Range<u8> = 1..7;
 
 fn history(index: &Index, script: u8) -> Vec<ConfirmedEntry> {
     let snapshot = index.snapshot();
     let prefix = snapshot.prefix(&ScriptHash::of(&chain::script(script)));
-    snapshot.history(prefix).unwrap()
+    snapshot.history(prefix, Effort::Any).unwrap()
 }
 
 fn newer(index: &Index, script: u8, block: ChainTip) -> Option<Vec<ConfirmedEntry>> {

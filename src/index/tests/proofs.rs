@@ -247,5 +247,5 @@ fn a_proof_that_does_not_lead_to_the_header_is_an_error() {
     index.read_from(Arc::new(files)).unwrap();
     let error = error_of(index.snapshot().proven(position));
     assert_eq!(error.kind(), ErrorKind::Environment);
-    assert!(index.check().is_err());
+    assert!(index.check(Extent::Full).is_err());
 }

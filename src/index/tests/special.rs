@@ -9,7 +9,7 @@ use super::model::{assert_chain_equal, assert_scripts_equal};
 use super::{NoTransactions, error_of, in_memory};
 use crate::chain::{BlockPosition, ConnectedBlock, Height, ScriptHash};
 use crate::error::ErrorKind;
-use crate::index::{BlockFault, Error, Index, TransactionReader};
+use crate::index::{BlockFault, Effort, Error, Index, TransactionReader};
 
 /// Counts what is asked of a chain.
 struct Counting<'a>(&'a Chain, Cell<usize>);
@@ -59,7 +59,7 @@ fn unspent(index: &Index, n: u8, reader: &dyn TransactionReader) -> Result<usize
     let snapshot = index.snapshot();
     let prefix = snapshot.prefix(&ScriptHash::of(&chain::script(n)));
     snapshot
-        .unspent(prefix, reader)
+        .unspent(prefix, Effort::Any, reader)
         .map(|outputs| outputs.len())
 }
 
@@ -103,7 +103,7 @@ fn a_repeated_coinbase_counts_once_where_it_stands_last() {
     let history = |index: &Index| {
         let snapshot = index.snapshot();
         let prefix = snapshot.prefix(&ScriptHash::of(&chain::script(1)));
-        let entries = snapshot.history(prefix).unwrap();
+        let entries = snapshot.history(prefix, Effort::Any).unwrap();
         entries
             .iter()
             .map(|entry| entry.height.0)
