@@ -4,7 +4,7 @@
 CARGO ?= cargo
 LOCKED := --locked
 
-.PHONY: demo test check bench soak fuzz build rig wallet
+.PHONY: demo test check bench bench-peers soak fuzz build rig wallet
 
 demo: build wallet rig
 	$(CARGO) run $(LOCKED) -p rig --bin demo
@@ -27,6 +27,12 @@ bench: build wallet rig
 	$(CARGO) build $(LOCKED) --release --no-default-features --example loopback
 	$(CARGO) bench $(LOCKED) --no-default-features --bench onion
 	$(CARGO) bench $(LOCKED) --no-default-features --bench index
+
+# HOSTS="host:port ..." are asked the same as examples/loopback, in turn; docs/performance.md tells of the others.
+bench-peers: rig
+	$(CARGO) build $(LOCKED) --release --no-default-features --example loopback
+	$(CARGO) run $(LOCKED) --release -p rig --bin bench-peers -- $(if $(NODE_DIR),--node-dir $(NODE_DIR) --node-rpc $(NODE_RPC)) \
+		$(if $(SCRIPTS),--scripts $(SCRIPTS)) $(FLAGS) $(HOSTS)
 
 # Faults of the disk at every operation of the index; then SOAK_MINUTES (10) of blocks, reorgs, wallets, bad clients,
 # restarts and kills, and the oracle.

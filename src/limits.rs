@@ -26,10 +26,10 @@ pub const LITTLE_EFFORT_BYTES: usize = 16 * 1024;
 /// An answer there that takes longer, because it waited, has met the disk: pages in memory take hundredths of it.
 pub const AT_ONCE_MAX: Duration = Duration::from_micros(500);
 /// So many times as long as such an answer took, all others are sought on threads for reads: a disk then holds up a
-/// thread that serves sessions for a seventeenth of its time.
-pub const AT_ONCE_PAUSE_FACTOR: u32 = 16;
-/// What a session does of its waiting requests before it lets others have the thread.
-pub const TURN_MAX: Duration = Duration::from_millis(1);
+/// thread that serves sessions for a ninth of its time.
+pub const AT_ONCE_PAUSE_FACTOR: u32 = 8;
+/// Lines that a session reads and answers at once, each counted twice, before others have the thread.
+pub const TURN_LINES_MAX: usize = 128;
 /// Lines of requests that wait behind those until reading pauses: a ping among them is answered at once.
 pub const BACKLOG_BYTES_MAX: usize = 64 * 1024;
 /// Default of `limits.reply-bytes-max`: Electrum's own limit for an incoming message.

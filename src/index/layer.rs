@@ -118,6 +118,14 @@ impl Effort {
 }
 
 impl ScriptEntry {
+    /// An empty one.
+    pub(super) fn sought_with(effort: Effort) -> Self {
+        Self {
+            effort,
+            ..Self::default()
+        }
+    }
+
     /// Adds a transaction, which must not come before those already added.
     pub(super) fn touch(&mut self, number: TxNum) {
         if self.touches.last() != Some(&number) {

@@ -149,8 +149,7 @@ impl Recent {
                 entry.spendings.extend_from_slice(&settled.spendings);
                 continue;
             }
-            let from = run.scripts.partition_point(|slot| slot.prefix < prefix);
-            let slots = run.scripts.iter().skip(from);
+            let slots = run.scripts.iter().skip(run.first_of(prefix));
             for slot in slots.take_while(|slot| slot.prefix == prefix) {
                 run.add_to(slot, entry)?;
             }
@@ -222,6 +221,30 @@ impl FingerprintSource for FingerprintList {
 }
 
 impl Run {
+    /// The place of the first slot that is not before a script.
+    ///
+    /// Keyed prefixes are spread evenly, so that the place can be guessed; a search from the middle would wait for
+    /// memory several times as often.
+    fn first_of(&self, prefix: ScriptPrefix) -> usize {
+        let slots = self.scripts.as_slice();
+        let is_before = |slot: &ScriptSlot| slot.prefix < prefix;
+        let product = u128::from(prefix.0).saturating_mul(slots.len().try_into().unwrap_or(0));
+        let guess = usize::try_from(product >> 64).unwrap_or(0);
+        let mut reach = slots.len().isqrt();
+        loop {
+            let from = guess.saturating_sub(reach);
+            let to = guess.saturating_add(reach).min(slots.len());
+            let begins = from == 0 || slots.get(from).is_some_and(is_before);
+            let ends = to == slots.len() || !slots.get(to).is_some_and(is_before);
+            if begins && ends {
+                let window = slots.get(from..to).unwrap_or_default();
+                return from.saturating_add(window.partition_point(is_before));
+            }
+            // Many slots of one script are in between.
+            reach = reach.saturating_mul(8).saturating_add(8);
+        }
+    }
+
     fn of(rows: Vec<Arc<Row>>) -> Result<Self, Error> {
         let mut scripts = Vec::new();
         let mut transactions = Vec::new();
@@ -379,6 +402,22 @@ mod tests {
         let created = outputs.fundings.iter().map(|funding| funding.number);
         assert!(touches.touches.iter().copied().eq(created));
         touches.touches.iter().map(|number| number.0).collect()
+    }
+
+    #[test]
+    fn a_guessed_place_is_the_one_that_a_search_finds() {
+        let rows = |count| (1..=count).map(|height| Arc::new(block(height))).collect();
+        for count in [1, 2, 7, 40, 200] {
+            let run = Run::of(rows(count)).unwrap();
+            let prefixes = run.scripts.iter().flat_map(|slot| {
+                let prefix = slot.prefix.0;
+                [prefix.wrapping_sub(1), prefix, prefix.wrapping_add(1)]
+            });
+            for prefix in prefixes.chain([0, u64::MAX]).map(ScriptPrefix) {
+                let expected = run.scripts.partition_point(|slot| slot.prefix < prefix);
+                assert_eq!(run.first_of(prefix), expected);
+            }
+        }
     }
 
     proptest! {

@@ -365,10 +365,7 @@ impl Snapshot {
         wanted: Wanted,
         effort: Effort,
     ) -> Result<ScriptEntry, Error> {
-        let mut entry = ScriptEntry {
-            effort,
-            ..ScriptEntry::default()
-        };
+        let mut entry = ScriptEntry::sought_with(effort);
         self.segments.script(prefix, wanted, &mut entry)?;
         self.delta.script(prefix, wanted, &mut entry)?;
         Ok(entry)

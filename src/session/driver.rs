@@ -32,6 +32,8 @@ pub(super) struct Session<'a> {
     /// Lines that wait for their turn.
     backlog: VecDeque<Pending>,
     backlog_bytes: usize,
+    /// Lines read, and lines answered at once, since others had the thread.
+    turn_lines: usize,
     jobs: JoinSet<Done>,
     refreshing: bool,
     /// Not before this is anything looked at again.
@@ -53,7 +55,7 @@ enum Event {
     View(bool),
     LargeLine(Option<OwnedSemaphorePermit>),
     Read(io::Result<usize>),
-    TurnOver,
+    MoreToDo,
     Deadline,
 }
 
@@ -68,6 +70,7 @@ impl<'a> Session<'a> {
             large_line: None,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
+            turn_lines: 0,
             jobs: JoinSet::new(),
             refreshing: false,
             refresh_from: Instant::now(),
@@ -112,7 +115,7 @@ impl<'a> Session<'a> {
                     Event::LargeLine(permit.ok())
                 }
                 read = reader.read(self.input.space()), if reads => Event::Read(read),
-                () = std::future::ready(()), if unfinished => Event::TurnOver,
+                () = std::future::ready(()), if unfinished => Event::MoreToDo,
                 () = tokio::time::sleep_until(deadline) => Event::Deadline,
             };
             match event {
@@ -121,7 +124,7 @@ impl<'a> Session<'a> {
                     self.closing.get_or_insert(EndReason::Cancelled);
                 }
                 Event::Written(Err(_)) | Event::Read(Err(_)) => return EndReason::ClientLeft,
-                Event::Written(Ok(())) | Event::TurnOver | Event::Deadline => {}
+                Event::Written(Ok(())) | Event::MoreToDo | Event::Deadline => {}
                 Event::Done(done) => self.done(done),
                 Event::View(open) => {
                     views_open = open;
@@ -132,7 +135,9 @@ impl<'a> Session<'a> {
                 Event::Read(Ok(0)) => self.closing = Some(EndReason::ClientLeft),
                 Event::Read(Ok(count)) => self.input.filled(count),
             }
-            if unfinished {
+            // A stream that always has more never makes this task wait.
+            if self.turn_lines >= limits::TURN_LINES_MAX {
+                self.turn_lines = 0;
                 tokio::task::yield_now().await;
             }
         }
@@ -162,6 +167,7 @@ impl<'a> Session<'a> {
                 break;
             };
             self.deadlines.heard();
+            self.turn_lines = self.turn_lines.saturating_add(1);
             match line {
                 Ok(line) => {
                     let heard = self.conversation.hear(&line, self.services.readiness());
@@ -210,12 +216,12 @@ impl<'a> Session<'a> {
 
     /// Answers what waits, or has it answered.
     fn start_work(&mut self) {
-        let turn_ends = Instant::now() + limits::TURN_MAX;
         let mut view = None;
         while self.may_work()
-            && Instant::now() < turn_ends
+            && self.turn_lines < limits::TURN_LINES_MAX
             && let Some(pending) = self.backlog.pop_front()
         {
+            self.turn_lines = self.turn_lines.saturating_add(1);
             self.backlog_bytes = self.backlog_bytes.saturating_sub(pending.bytes);
             let view = view.get_or_insert_with(|| self.services.view());
             match work::answer_at_once(self.services, view.as_ref(), &pending.exchange) {

@@ -117,6 +117,7 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("clap", &["cli", "config"]),
     ("crc32fast", &["index"]),
     ("indicatif", &["cli"]),
+    ("nix", &["session"]),
     ("qrcode", &["cli"]),
     ("rand", &["broadcast"]),
     ("redb", &["index"]),

@@ -26,11 +26,20 @@ pub(crate) fn services(
     views: watch::Receiver<Option<Arc<View>>>,
     node: Arc<impl NodeReader + 'static>,
 ) -> Arc<Services> {
+    with_threads(2, views, node)
+}
+
+/// The same with so many threads that read the index.
+pub(crate) fn with_threads(
+    threads: usize,
+    views: watch::Receiver<Option<Arc<View>>>,
+    node: Arc<impl NodeReader + 'static>,
+) -> Arc<Services> {
     Arc::new(Services::new(
         views,
         node,
         Arc::new(NotReady),
-        ReadPool::new(2),
+        ReadPool::new(threads),
         Identity::of(Network::Regtest),
         limits::REPLY_BYTES_MAX,
     ))

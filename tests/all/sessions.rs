@@ -2,16 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bitcoin::{BlockHash, Txid};
 use claustrum::limits;
 use claustrum::query::{FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent};
-use claustrum::session::EndReason;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
+use claustrum::session::{EndReason, serve};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::client::{self, Client};
 use crate::fixture::{Fixture, script_hash};
@@ -127,6 +131,86 @@ async fn everything_that_is_pipelined_is_answered_once() {
     }
     assert_eq!(answered.len(), count);
     writing.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_a_few_steps_needs_no_thread_and_what_takes_more_does() {
+    let fixture = Fixture::three_blocks();
+    let services = client::with_threads(0, fixture.views(), StuckNode::new().0);
+    let mut client = Client::connect(&services);
+    let script_hash = script_hash(2);
+    for method in ["get_balance", "get_history", "listunspent", "subscribe"] {
+        let line = format!(
+            r#"{{"id":7,"method":"blockchain.scripthash.{method}","params":["{script_hash}"]}}"#
+        );
+        let told = client.ask(&line).await;
+        assert!(
+            told.starts_with(r#"{"jsonrpc":"2.0","id":7,"result":"#),
+            "{told}"
+        );
+        let told = client.ask(&format!("[{line}]")).await;
+        assert!(told.contains("too much to do"), "{told}");
+    }
+    let headers = r#"{"id":8,"method":"blockchain.block.headers","params":[0,2]}"#;
+    let told = client.ask(headers).await;
+    assert!(told.contains("too much to do"), "{told}");
+}
+
+/// A stream on which requests never end, and which takes every answer; unlike tokio's own it never asks its reader to
+/// let others go on.
+struct Endless(String);
+
+impl AsyncRead for Endless {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while room.remaining() >= self.0.len() {
+            room.put_slice(self.0.as_bytes());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Endless {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_flood_without_a_pause_leaves_the_thread_to_others() {
+    let fixture = Fixture::three_blocks();
+    let services = fixture.services();
+    let cancel = CancellationToken::new();
+    // Of a length that fills what is read at a time, so that no line is left half read.
+    let balance = format!(
+        r#"{{"id":1,"method":"blockchain.scripthash.get_balance","params":["{}"]}}"#,
+        script_hash(2)
+    );
+    for line in [balance.as_str(), PING] {
+        let endless = Endless(format!("{line:<255}\n"));
+        let flood = serve(endless, Arc::clone(&services), cancel.clone());
+        let flood = tokio::spawn(flood);
+        let mut other = Client::connect(&services);
+        for _ in 0..10 {
+            assert_eq!(other.ask(PING).await, PONG);
+        }
+        flood.abort();
+    }
 }
 
 #[tokio::test(start_paused = true)]
