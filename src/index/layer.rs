@@ -280,6 +280,17 @@ mod tests {
     }
 
     #[test]
+    fn little_effort_is_so_many_txids() {
+        let most = limits::LITTLE_EFFORT_ENTRIES;
+        assert!(Effort::Little.allows(most).is_ok());
+        assert!(matches!(
+            Effort::Little.allows(most + 1),
+            Err(Error::TooMuch)
+        ));
+        assert!(Effort::Any.allows(usize::MAX).is_ok());
+    }
+
+    #[test]
     fn spendings_meet_their_fundings() {
         let twins = [funding(1, 0, 5), funding(1, 0, 5)];
         let twin = spending(1, 0, 5);

@@ -25,7 +25,7 @@ use crate::index::ScriptPrefix;
 use crate::index::blocks::{Block, Blocks};
 use crate::index::error::Error;
 use crate::index::keys::{OutPointTag, TxFingerprint};
-use crate::index::layer::{Funding, ScriptEntry, Spending, Wanted};
+use crate::index::layer::{Effort, Funding, ScriptEntry, Spending, Wanted};
 use crate::index::merge::{FingerprintSource as _, ScriptSource as _};
 
 const HEIGHTS: RangeInclusive<Height> = Height(0)..=Height(9_999);
@@ -134,6 +134,23 @@ fn scripts_file(store: &Memory, known: &BTreeMap<u64, ScriptEntry>, blob: usize)
         builder.push(ScriptPrefix(*prefix), entry).unwrap();
     }
     builder.finish().unwrap()
+}
+
+#[test]
+fn little_effort_ends_at_a_script_of_several_blobs() {
+    let known = BTreeMap::from([(1, made((3, 1))), (2, made((3_000, 1)))]);
+    let (store, blocks) = (Memory::default(), blocks());
+    let file = scripts_file(&store, &known, 8150);
+    let segment = open(&store, &file).unwrap();
+    let touches = |prefix| {
+        let mut found = ScriptEntry::sought_with(Effort::Little);
+        let wanted = Wanted::Touches;
+        scripts::find(&segment, ScriptPrefix(prefix), wanted, &blocks, &mut found)?;
+        Ok::<_, Error>(found.touches.len())
+    };
+    assert_eq!(touches(1).unwrap(), 3);
+    assert!(matches!(touches(2), Err(Error::TooMuch)));
+    assert_eq!(find(&segment, 2, &blocks).unwrap().0.len(), 3_000);
 }
 
 proptest! {
