@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result};
 pub enum Program {
     /// Bitcoin Core or Knots.
     Bitcoind,
+    /// Another Electrum server.
+    ElectrumX,
     /// Lists system calls.
     Strace,
     /// C Tor.
@@ -22,9 +24,16 @@ pub enum Program {
 impl Program {
     /// Where it is; set up first if it has to be.
     pub fn path(self) -> Result<PathBuf> {
-        set_up()?;
+        static MACHINE: Once = Once::new();
+        static ELECTRUMX: Once = Once::new();
+        match self {
+            // The only one that needs a Python.
+            Self::ElectrumX => set_up(&ELECTRUMX, &["electrumx"])?,
+            Self::Bitcoind | Self::Strace | Self::Tor | Self::TorGencert => set_up(&MACHINE, &[])?,
+        }
         let name = match self {
             Self::Bitcoind => "bitcoind",
+            Self::ElectrumX => "electrumx",
             Self::Strace => "strace",
             Self::Tor => "tor",
             Self::TorGencert => "tor-gencert",
@@ -70,11 +79,14 @@ pub fn example(name: &str) -> Result<PathBuf> {
     })
 }
 
+/// What came of something that a process does once.
+type Once = OnceLock<Result<(), String>>;
+
 /// Runs `tests/rig/setup` once per process; it is fast when nothing is missing.
-fn set_up() -> Result<()> {
-    static DONE: OnceLock<Result<(), String>> = OnceLock::new();
+fn set_up(once: &Once, arguments: &[&str]) -> Result<()> {
     let run = || {
         let output = Command::new(repository().join("tests/rig/setup"))
+            .args(arguments)
             .stdin(Stdio::null())
             .output()
             .map_err(|error| format!("failed to start tests/rig/setup: {error}"))?;
@@ -85,5 +97,5 @@ fn set_up() -> Result<()> {
             .then_some(())
             .ok_or_else(|| format!("tests/rig/setup: {said}"))
     };
-    DONE.get_or_init(run).clone().map_err(anyhow::Error::msg)
+    once.get_or_init(run).clone().map_err(anyhow::Error::msg)
 }
