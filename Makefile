@@ -10,6 +10,7 @@ demo: build wallet rig
 	$(CARGO) run $(LOCKED) -p rig --bin demo
 
 test: build wallet rig
+	tests/rig/setup electrumx
 	$(CARGO) build $(LOCKED) --no-default-features --examples
 	$(CARGO) test $(LOCKED) --workspace --exclude claustrum-onion --no-default-features
 	$(CARGO) test $(LOCKED) --release -p claustrum -p claustrum-onion --lib

@@ -8,6 +8,7 @@ mod block_files;
 mod broadcast;
 mod client;
 mod corpus;
+mod electrumx;
 mod fixture;
 mod memory;
 mod memory_table;

@@ -34,8 +34,8 @@ impl ElectrumX {
         let port = ports::free()?;
         let output = File::create(folder.join("output"))
             .context("failed to make a file for ElectrumX's output")?;
-        let cookie = std::fs::read_to_string(node.cookie())
-            .context("failed to read the node's password")?;
+        let cookie =
+            std::fs::read_to_string(node.cookie()).context("failed to read the node's password")?;
         let daemon = format!("http://{cookie}@{}/", node.rpc_address());
         let process = Process::start(
             "ElectrumX",
