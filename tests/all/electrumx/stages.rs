@@ -7,7 +7,7 @@ use rig::shape::Shape;
 use serde_json::{Value, json};
 
 const SEED: u64 = 20_261_120;
-/// Outputs of one transaction: three of these fill more than one bin of `ElectrumX`'s fee histogram, 30 kvB each.
+/// Outputs of one transaction of 35 kvB: four of these fill a bin of both fee histograms, the larger of 100 kvB.
 const PAYEES: u32 = 1_100;
 
 /// A chain of all kinds of scripts, whose wallet pays.
@@ -88,7 +88,7 @@ impl<'a> Chain<'a> {
             .iter()
             .filter_map(|payee| Some(json!({ payee.as_str()?: "0.0001" })))
             .collect();
-        for fee_rate in [3, 17, 40] {
+        for fee_rate in [3, 17, 17, 40, 40] {
             let options = json!({ "fee_rate": fee_rate });
             node.wallet_rpc("send", json!([outputs, null, "unset", null, options]))?;
         }
