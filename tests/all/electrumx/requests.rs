@@ -35,6 +35,15 @@ impl Request {
         }
     }
 
+    /// The kinds of its arguments, without how they are passed and in which version.
+    pub(super) fn sensible_kinds(&self) -> String {
+        let of_arguments = self.kinds.iter();
+        let of_arguments =
+            of_arguments.filter(|(argument, _)| !["arguments", "version"].contains(argument));
+        let shown = of_arguments.map(|(argument, kind)| format!("{argument}: {kind}"));
+        shown.collect::<Vec<_>>().join(", ")
+    }
+
     pub(super) fn unsubscribes(&self) -> bool {
         self.method == "blockchain.scripthash.unsubscribe"
     }

@@ -20,7 +20,7 @@ pub(super) struct Verdict {
     pub(super) compared: usize,
     explained: usize,
     used: BTreeSet<Entry>,
-    /// One of each kind, and how many there are.
+    /// An example of each kind, and how many there are.
     unexplained: BTreeMap<String, (usize, String)>,
 }
 
@@ -34,10 +34,10 @@ impl Verdict {
         let entries = explained::explain(request, replies);
         if entries.is_empty() {
             let of_its_kind = match request.special {
-                Some((argument, kind)) => format!("{}, {argument}: {kind}", request.method),
-                None => format!("{} {:?}", request.method, request.kinds),
+                Some((argument, kind)) => format!("{argument}: {kind}"),
+                None => request.sensible_kinds(),
             };
-            let of_its_kind = format!("{of_its_kind}: {}", replies.summary());
+            let of_its_kind = format!("{}, {of_its_kind}: {}", request.method, replies.summary());
             let (count, _) = self.unexplained.entry(of_its_kind).or_insert_with(|| {
                 let params = request
                     .params
