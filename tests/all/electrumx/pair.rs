@@ -57,8 +57,10 @@ impl Pair {
                 session.send_bytes(lines.as_bytes())?;
             }
             let [ours, theirs] = &mut sessions;
-            let mut ours = replies(ours, ids.len(), &names[0]).context("ours")?;
-            let mut theirs = replies(theirs, ids.len(), &names[1]).context("theirs")?;
+            let mut ours = replies(ours, ids.len(), &names[0])
+                .with_context(|| format!("ours: {}", self.ours.stderr()))?;
+            let mut theirs = replies(theirs, ids.len(), &names[1])
+                .with_context(|| format!("theirs: {}", self.theirs.output()))?;
             for id in ids.clone() {
                 found.push(Replies {
                     ours: ours.remove(&id).context("no reply of ours")?,
