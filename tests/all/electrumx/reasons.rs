@@ -96,8 +96,14 @@ pub(super) const REASONS: &[Reason] = &[
         classes: &[
             (SCRIPTS, "scripthash", NO_HEX),
             (SCRIPTS, "scripthash", WRONG_LENGTH),
-            (&[HEADER, MERKLE], "height", NO_NUMBER),
-            (&[HEADER, MERKLE], "height", TOO_LARGE),
+            (&[HEADER, MERKLE, FROM_POSITION], "height", NO_NUMBER),
+            (&[HEADER, MERKLE, FROM_POSITION], "height", TOO_LARGE),
+            (&[FROM_POSITION], "tx_pos", NO_NUMBER),
+            (
+                &[FROM_POSITION],
+                "merkle",
+                &["a list", "a word", "an object"],
+            ),
             (&[MERKLE], "height", LIKE_A_NUMBER),
             (&[HEADERS], "start_height", NO_NUMBER),
             (&[HEADERS], "count", NO_NUMBER),
@@ -119,7 +125,8 @@ pub(super) const REASONS: &[Reason] = &[
         difference: WeRefuse(INVALID_PARAMS),
         classes: &[
             (SCRIPTS, "scripthash", SPACES),
-            (&[HEADER], "height", LIKE_A_NUMBER),
+            (&[HEADER, FROM_POSITION], "height", LIKE_A_NUMBER),
+            (&[FROM_POSITION], "merkle", &["0", "1"]),
             (&[HEADERS], "start_height", LIKE_A_NUMBER),
             (&[HEADERS], "count", LIKE_A_NUMBER),
             (&[GET], "verbose", &["0", "1"]),
@@ -151,6 +158,7 @@ pub(super) const REASONS: &[Reason] = &[
         classes: &[
             (&[HEADER, HEADERS], "cp_height", &["null"]),
             (&[GET], "verbose", &["null"]),
+            (&[FROM_POSITION], "merkle", &["null"]),
         ],
     },
     Reason {
@@ -209,7 +217,10 @@ pub(super) const REASONS: &[Reason] = &[
     Reason {
         why: "they cannot find the transactions of the genesis block",
         difference: TheyRefuse(BAD_REQUEST),
-        classes: &[(&[MERKLE], "tx_hash", &["genesis coinbase"])],
+        classes: &[
+            (&[MERKLE], "tx_hash", &["genesis coinbase"]),
+            (&[FROM_POSITION], "height", &["genesis"]),
+        ],
     },
     Reason {
         why: "what is in the chain is taken for sent: a wallet that lost the answer asks again",
@@ -251,27 +262,6 @@ pub(super) const REASONS: &[Reason] = &[
             theirs: NODE,
         },
         classes: &[(&[GET], "verbose", &["true"])],
-    },
-    Reason {
-        why: "id_from_pos is not served yet",
-        difference: WeRefuse(UNKNOWN_METHOD),
-        classes: &[(&[FROM_POSITION], "version", VERSIONS)],
-    },
-    Reason {
-        why: "id_from_pos is not served yet",
-        difference: Codes {
-            ours: UNKNOWN_METHOD,
-            theirs: BAD_REQUEST,
-        },
-        classes: &[(&[FROM_POSITION], "version", VERSIONS)],
-    },
-    Reason {
-        why: "id_from_pos is not served yet",
-        difference: Codes {
-            ours: UNKNOWN_METHOD,
-            theirs: INVALID_PARAMS,
-        },
-        classes: &[(&[FROM_POSITION], "version", VERSIONS)],
     },
     Reason {
         why: "packages are not served yet",
