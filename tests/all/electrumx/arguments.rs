@@ -74,11 +74,10 @@ impl Sort {
             Self::ScriptHash => one_of_each(&around.script_hashes, 32, random),
             Self::Txid => one_of_each(&around.txids, 32, random),
             Self::Raw => one_of_each(&around.raw, 60, random),
-            Self::Height
-            | Self::HeightOfTransaction
-            | Self::Checkpoint
-            | Self::Count
-            | Self::Position => self.in_the_chain(around, before, random),
+            Self::Height => heights(around, random),
+            Self::HeightOfTransaction | Self::Checkpoint | Self::Count | Self::Position => {
+                self.in_the_chain(around, before, random)
+            }
             Self::Target => vec![
                 ("one", json!(1)),
                 ("some", json!(random.random_range(2..1008))),
@@ -96,7 +95,7 @@ impl Sort {
         }
     }
 
-    /// Heights, counts and positions.
+    /// Heights, counts and positions that depend on the argument before.
     fn in_the_chain(
         self,
         around: &Surroundings,
@@ -107,12 +106,6 @@ impl Sort {
         let height = before.as_u64().unwrap_or_default().min(tip);
         let mut below = |range: std::ops::RangeInclusive<u64>| json!(random.random_range(range));
         match self {
-            // Above what something else than a number may be taken for.
-            Self::Height => vec![
-                ("in the chain", below(3..=tip - 1)),
-                ("genesis", json!(0)),
-                ("the tip", json!(tip)),
-            ],
             Self::HeightOfTransaction => {
                 let own = before.as_str().and_then(|txid| around.places.get(txid));
                 let own = own.map_or(0, |(height, _)| *height);
@@ -147,7 +140,8 @@ impl Sort {
                     ("far behind the last", below(10_000..=1 << 31)),
                 ]
             }
-            Self::ScriptHash
+            Self::Height
+            | Self::ScriptHash
             | Self::Txid
             | Self::Target
             | Self::Mode
@@ -229,6 +223,16 @@ impl Sort {
             _ => false,
         }
     }
+}
+
+/// Those that come first lie, and have positions, above what something else than a number may be taken for.
+fn heights(around: &Surroundings, random: &mut StdRng) -> Vec<(Kind, Value)> {
+    vec![
+        ("of a full block", json!(around.full_blocks.choose(random))),
+        ("in the chain", json!(random.random_range(3..around.tip))),
+        ("genesis", json!(0)),
+        ("the tip", json!(around.tip)),
+    ]
 }
 
 const WRONG_TYPES: [(Kind, fn() -> Value); 6] = [

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 /// Entries above which a history counts as long.
 const LONG: usize = 200;
+/// Transactions from which a block counts as full.
+const FULL: usize = 4;
 /// A chain and its mempool at one moment.
 pub(super) struct Surroundings {
     pub(super) tip: u64,
@@ -25,6 +27,8 @@ pub(super) struct Surroundings {
     pub(super) places: BTreeMap<String, (u64, u64)>,
     /// How many transactions each block has.
     pub(super) sizes: Vec<u64>,
+    /// Heights of blocks with some of them.
+    pub(super) full_blocks: Vec<u64>,
 }
 
 impl Surroundings {
@@ -38,6 +42,7 @@ impl Surroundings {
             raw: BTreeMap::new(),
             places: BTreeMap::new(),
             sizes: Vec::new(),
+            full_blocks: Vec::new(),
         };
         found.sort_scripts();
         found.look_at_blocks(node)?;
@@ -71,6 +76,9 @@ impl Surroundings {
             let block = node.rpc("getblock", json!([hash, 2]))?;
             let transactions = list(&block["tx"])?;
             self.sizes.push(u64::try_from(transactions.len())?);
+            if transactions.len() >= FULL {
+                self.full_blocks.push(height);
+            }
             for (position, transaction) in (0..).zip(transactions) {
                 let where_it_is = match (height, position) {
                     (0, _) => "genesis coinbase",
