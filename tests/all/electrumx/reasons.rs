@@ -126,6 +126,7 @@ pub(super) const REASONS: &[Reason] = &[
         classes: &[
             (SCRIPTS, "scripthash", SPACES),
             (&[HEADER, FROM_POSITION], "height", LIKE_A_NUMBER),
+            (&[FROM_POSITION], "tx_pos", LIKE_A_NUMBER),
             (&[FROM_POSITION], "merkle", &["0", "1"]),
             (&[HEADERS], "start_height", LIKE_A_NUMBER),
             (&[HEADERS], "count", LIKE_A_NUMBER),
@@ -221,6 +222,11 @@ pub(super) const REASONS: &[Reason] = &[
             (&[MERKLE], "tx_hash", &["genesis coinbase"]),
             (&[FROM_POSITION], "height", &["genesis"]),
         ],
+    },
+    Reason {
+        why: "they ask the node, which does not give the transaction of the genesis block",
+        difference: TheyRefuse(NODE),
+        classes: &[(&[GET], "tx_hash", &["genesis coinbase"])],
     },
     Reason {
         why: "what is in the chain is taken for sent: a wallet that lost the answer asks again",
