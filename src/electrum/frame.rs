@@ -75,6 +75,11 @@ impl LineBuffer {
         Some(Ok(line))
     }
 
+    /// Whether bytes have arrived that [`Self::next_line`] has not looked at.
+    pub fn holds_unheard(&self) -> bool {
+        self.start < self.end
+    }
+
     /// Bytes held of a line whose end has not arrived.
     pub fn begun_bytes(&self) -> usize {
         self.begun.len()

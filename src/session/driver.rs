@@ -95,6 +95,10 @@ impl<'a> Session<'a> {
             self.take_lines();
             self.forget();
             self.start_work();
+            if self.may_read() && self.input.holds_unheard() {
+                // What was started made room for what has arrived; reading now would find no space for more.
+                continue;
+            }
             if let Some(reason) = self.ended() {
                 return reason;
             }

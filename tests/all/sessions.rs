@@ -267,3 +267,31 @@ async fn time_passes() {
         tokio::time::advance(Duration::from_millis(10)).await;
     }
 }
+
+#[tokio::test]
+async fn what_has_arrived_while_there_was_no_room_is_heard_when_there_is() {
+    let fixture = Fixture::three_blocks();
+    let (node, _let_go) = StuckNode::new();
+    let services = client::services(fixture.views(), Arc::clone(&node));
+    let mut client = Client::connect(&services);
+    // Answers that fill the stream, as nobody takes them yet.
+    let pings = 2 * client::STREAM_BYTES / PONG.len();
+    let mut lines = format!("{PING}\n").repeat(pings);
+    lines += &format!("{RELAYFEE}\n").repeat(limits::IN_FLIGHT_MAX);
+    // Waits, and takes all the room for what waits.
+    let digits = "00".repeat(limits::BACKLOG_BYTES_MAX / 2);
+    writeln!(
+        lines,
+        r#"{{"id":1,"method":"blockchain.transaction.broadcast","params":["{digits}"]}}"#
+    )
+    .unwrap();
+    // More than is read at once.
+    let more = 2 * limits::READ_BYTES / PING.len();
+    lines += &format!("{PING}\n").repeat(more);
+    client.send(lines.as_bytes()).await;
+    node.let_go();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for answered in 0..pings + limits::IN_FLIGHT_MAX + 1 + more {
+        assert!(client.line().await.is_some(), "the end after {answered}");
+    }
+}
