@@ -53,6 +53,18 @@ impl Process {
         self.memory("RssAnon:")
     }
 
+    /// What it has taken of a processor, in all its threads; told in hundredths of a second.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
+        // The name before it may hold anything but ends with the last bracket.
+        let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let ticks = |place: usize| -> Result<u64> {
+            Ok(fields.get(place).context("a short stat")?.parse()?)
+        };
+        Ok(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
+    }
+
     /// The most memory that it has ever occupied, in bytes.
     pub fn peak_bytes(&self) -> Result<u64> {
         self.memory("VmHWM:")
