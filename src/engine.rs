@@ -17,7 +17,7 @@ use crate::error::ErrorKind;
 use crate::index::{self, Extent, Health, Index};
 use crate::limits;
 use crate::node::{BlockFiles, Node, NodeAuth, NodeSettings};
-use crate::query::{Readiness, View};
+use crate::query::View;
 use crate::session::{self, Admission, Counters, ReadPool, Services};
 use crate::sync::{self, BulkSettings, Follower, Progress, ProgressReader};
 
@@ -118,8 +118,7 @@ impl Engine {
     /// Whether questions about scripts are answered.
     pub fn is_ready(&self) -> bool {
         let view = self.services.views.borrow();
-        view.as_ref()
-            .is_some_and(|view| view.readiness == Readiness::Ready)
+        view.as_ref().is_some_and(|view| view.readiness.is_ready())
     }
 
     /// Sums over all sessions.

@@ -164,15 +164,17 @@ pub const COMMIT_BLOCKS_MAX: u32 = 64;
 pub const COMMIT_TRANSACTIONS_MAX: u32 = 20_000;
 /// Scripts one published change may name; beyond it sessions look at all of theirs again.
 pub const CHANGED_SCRIPTS_MAX: usize = 50_000;
-/// Transactions held of the node's mempool; 96 MiB of ordinary ones. Its default of 300 MB is about as many.
-pub const MEMPOOL_TRANSACTIONS_MAX: usize = 170_000;
-/// New mempool transactions fetched in one round, so that a large mempool does not delay blocks.
-pub const MEMPOOL_FETCH_MAX: usize = 4_096;
+/// Bytes of memory for the mempool: some 170,000 ordinary transactions. Above it those stay that pay best.
+pub const MEMPOOL_BYTES_MAX: usize = 96 * 1024 * 1024;
+/// Mempool transactions fetched in one round, so that a large mempool does not delay blocks.
+pub const MEMPOOL_FETCH_MAX: usize = 1_024;
+/// Bytes of mempool transactions that are looked up together; each of them needs blocks or rows of the index.
+pub const MEMPOOL_PENDING_BYTES_MAX: usize = 1024 * 1024;
 /// Mempool transactions in one batch: 64 of the largest standard ones stay below [`NODE_ANSWER_BYTES_MAX`].
 pub const MEMPOOL_BATCH_MAX: usize = 64;
-/// Shortest pause between two mempool rounds.
+/// Shortest pause between two lists of the node's mempool.
 pub const MEMPOOL_INTERVAL_MIN: Duration = Duration::from_millis(250);
-/// Longest pause between two mempool rounds.
+/// Longest pause between two lists of the node's mempool.
 pub const MEMPOOL_INTERVAL_MAX: Duration = Duration::from_secs(2);
 /// The pause is this many times what the node needed to list its mempool: 2 % of a core.
 pub const MEMPOOL_PAUSE_FACTOR: u32 = 50;

@@ -3,12 +3,20 @@
 //! A [`Mempool`] is one moment of the node's mempool and never changes; the next moment shares with it whatever is the
 //! same. Whether a transaction has unconfirmed parents is found out when asked, so a parent that is mined needs no
 //! change here, only a mention among the changed scripts. Outputs that begin with OP_RETURN are not kept.
+//!
+//! It is what a node with a smaller mempool would have: of each transaction that is there all unconfirmed parents are
+//! there too, and when all together take more than `MEMPOOL_BYTES_MAX`, those stay that pay best.
 
+mod budget;
 mod fee_rates;
+mod part;
 mod poll;
 mod shards;
+mod source;
+mod take_in;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::sync::Arc;
 
@@ -19,18 +27,22 @@ use crate::chain::EntryHeight;
 use crate::index::ScriptPrefix;
 use fee_rates::FeeRates;
 use shards::Shards;
+use transaction::{Funding, ScriptUse, Spender, Spending, UnconfirmedTransaction};
 
+pub use part::{MempoolGap, MempoolPart};
 pub use poll::Error;
-pub(crate) use poll::{MempoolSource, Poller};
+pub(crate) use poll::Poller;
+pub(crate) use source::MempoolSource;
 
 /// The node's mempool at one moment; immutable, and a clone is cheap.
 #[derive(Clone, Default)]
 pub struct Mempool {
-    transactions: Shards<Txid, Arc<UnconfirmedTransaction>>,
-    /// Who funds or spends a script, each once.
-    scripts: Shards<ScriptPrefix, Vec<Arc<UnconfirmedTransaction>>>,
-    spenders: Shards<OutPoint, Arc<UnconfirmedTransaction>>,
+    transactions: Shards<Arc<UnconfirmedTransaction>>,
+    scripts: Shards<ScriptUse>,
+    spenders: Shards<Spender>,
     fee_rates: FeeRates,
+    /// What all of it takes.
+    bytes: usize,
 }
 
 /// An unconfirmed transaction of a script.
@@ -84,7 +96,7 @@ impl Mempool {
 
     /// What the mempool adds to (or takes from) the confirmed balance, in satoshi.
     pub fn balance(&self, prefix: ScriptPrefix) -> i64 {
-        let transactions = self.scripts.get(&prefix).map_or(&[][..], Vec::as_slice);
+        let transactions = self.of_script(prefix);
         let funded = transactions
             .iter()
             .flat_map(|transaction| &transaction.outputs)
@@ -123,15 +135,25 @@ impl Mempool {
         self.fee_rates.histogram()
     }
 
+    /// Memory that it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn txids(&self) -> impl Iterator<Item = &Txid> {
-        self.transactions.keys()
+        self.transactions
+            .iter()
+            .map(|transaction| &transaction.txid)
+    }
+
+    fn of_script(&self, prefix: ScriptPrefix) -> &[Arc<UnconfirmedTransaction>] {
+        let script = self.scripts.get(&prefix);
+        script.map_or(&[][..], ScriptUse::transactions)
     }
 
     /// What an output of a mempool transaction holds, and whose it is.
     fn output(&self, outpoint: &OutPoint) -> Option<&Funding> {
-        let outputs = &self.transactions.get(&outpoint.txid)?.outputs;
-        let position = outputs.binary_search_by_key(&outpoint.vout, |funding| funding.vout);
-        outputs.get(position.ok()?)
+        self.transactions.get(&outpoint.txid)?.output(outpoint.vout)
     }
 
     /// Adds a transaction and appends to `changed` the scripts whose history differs by it.
@@ -139,18 +161,17 @@ impl Mempool {
         let transaction = Arc::new(transaction);
         self.mention(&transaction, changed);
         for prefix in transaction.prefixes() {
-            self.scripts.update(prefix, |present| {
-                let mut transactions = present.unwrap_or_default();
-                transactions.push(Arc::clone(&transaction));
-                Some(transactions)
-            });
+            match self.scripts.get_mut(&prefix) {
+                Some(script) => script.add(&transaction),
+                None => self.scripts.insert(ScriptUse::new(prefix, &transaction)),
+            }
         }
-        for spending in &transaction.inputs {
-            self.spenders
-                .insert(spending.outpoint, Arc::clone(&transaction));
+        for spender in transaction.spenders() {
+            self.spenders.insert(spender);
         }
         self.fee_rates.add(transaction.fee, transaction.vsize);
-        self.transactions.insert(transaction.txid, transaction);
+        self.bytes = self.bytes.saturating_add(transaction.bytes());
+        self.transactions.insert(transaction);
     }
 
     /// Takes a transaction out and appends to `changed` the scripts whose history differs by it.
@@ -160,35 +181,42 @@ impl Mempool {
         };
         self.mention(&transaction, changed);
         for prefix in transaction.prefixes() {
-            self.scripts.update(prefix, |present| {
-                let mut transactions = present?;
-                transactions.retain(|other| other.txid != *txid);
-                (!transactions.is_empty()).then_some(transactions)
-            });
+            let script = self.scripts.get_mut(&prefix);
+            if script.is_some_and(|script| script.remove(&transaction)) {
+                self.scripts.remove(&prefix);
+            }
         }
         for spending in &transaction.inputs {
             self.spenders.remove(&spending.outpoint);
         }
         self.fee_rates.subtract(transaction.fee, transaction.vsize);
+        self.bytes = self.bytes.saturating_sub(transaction.bytes());
     }
 
     /// The scripts of a transaction that comes or goes, and those of its children: their height changes with it.
     fn mention(&self, transaction: &UnconfirmedTransaction, changed: &mut Vec<ScriptPrefix>) {
         changed.extend(transaction.prefixes());
-        for funding in &transaction.outputs {
-            let outpoint = OutPoint::new(transaction.txid, funding.vout);
-            if let Some(child) = self.spenders.get(&outpoint) {
-                changed.extend(child.prefixes());
-            }
+        for child in self.children(transaction) {
+            changed.extend(child.prefixes());
         }
+    }
+
+    fn children(
+        &self,
+        transaction: &UnconfirmedTransaction,
+    ) -> impl Iterator<Item = &UnconfirmedTransaction> {
+        let txid = transaction.txid;
+        let outpoints = transaction
+            .outputs
+            .iter()
+            .map(move |funding| OutPoint::new(txid, funding.vout));
+        outpoints.filter_map(|outpoint| Some(&*self.spenders.get(&outpoint)?.transaction))
     }
 
     fn in_order(&self, prefix: ScriptPrefix) -> Vec<(EntryHeight, &UnconfirmedTransaction)> {
         let mut transactions: Vec<_> = self
-            .scripts
-            .get(&prefix)
-            .into_iter()
-            .flatten()
+            .of_script(prefix)
+            .iter()
             .map(|transaction| (self.height(transaction), &**transaction))
             .collect();
         // `Unconfirmed` is before `UnconfirmedParents`, and a txid is displayed from its last byte on.
@@ -207,42 +235,6 @@ impl Mempool {
         } else {
             EntryHeight::Unconfirmed
         }
-    }
-}
-
-/// What is kept of a transaction.
-struct UnconfirmedTransaction {
-    txid: Txid,
-    fee: Amount,
-    vsize: u64,
-    inputs: Box<[Spending]>,
-    /// By rising `vout`; those that are not indexed are missing.
-    outputs: Box<[Funding]>,
-}
-
-/// An input: what it spends, and whose that was.
-struct Spending {
-    outpoint: OutPoint,
-    prefix: ScriptPrefix,
-    amount: Amount,
-}
-
-/// An output: whose it is.
-struct Funding {
-    vout: u32,
-    prefix: ScriptPrefix,
-    amount: Amount,
-}
-
-impl UnconfirmedTransaction {
-    /// The scripts it funds or spends, each once.
-    fn prefixes(&self) -> Vec<ScriptPrefix> {
-        let spent = self.inputs.iter().map(|spending| spending.prefix);
-        let funded = self.outputs.iter().map(|funding| funding.prefix);
-        let mut prefixes: Vec<_> = spent.chain(funded).collect();
-        prefixes.sort_unstable();
-        prefixes.dedup();
-        prefixes
     }
 }
 

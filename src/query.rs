@@ -18,6 +18,7 @@ use crate::redact::ClientTxid;
 
 pub use memo::StatusMemo;
 
+pub use crate::mempool::MempoolGap;
 pub use crate::node::{FeeMode, FeeRate, MempoolFees};
 
 /// Index and mempool at one moment, and what changed on the way there.
@@ -70,6 +71,8 @@ pub struct Speed {
 pub enum Readiness {
     /// It follows the node.
     Ready,
+    /// The same, but for a part of the node's mempool.
+    ReadyInPart(MempoolGap),
     /// The index is being built.
     CatchingUp(CatchUp),
     /// The node has been silent for too long: stale is worse than down.
@@ -82,6 +85,13 @@ pub enum Changed {
     Some(Vec<Arc<Changes>>),
     /// All of them: it is further behind than the view remembers.
     All,
+}
+
+impl Readiness {
+    /// Whether questions about scripts and transactions are answered.
+    pub fn is_ready(self) -> bool {
+        matches!(self, Self::Ready | Self::ReadyInPart(_))
+    }
 }
 
 impl fmt::Display for Speed {
@@ -484,7 +494,7 @@ fn silent(_: NodeSilent) -> Error {
 /// The view, if it may be asked about headers: also while the index is built, but not when it is stale.
 fn fresh(view: &View) -> Result<&View, Error> {
     match view.readiness {
-        Readiness::Ready | Readiness::CatchingUp(_) => Ok(view),
+        Readiness::Ready | Readiness::ReadyInPart(_) | Readiness::CatchingUp(_) => Ok(view),
         Readiness::Stale => Err(Error::Stale),
     }
 }
@@ -492,7 +502,7 @@ fn fresh(view: &View) -> Result<&View, Error> {
 /// The view, if it may be asked about scripts and transactions.
 fn ready(view: &View) -> Result<&View, Error> {
     match view.readiness {
-        Readiness::Ready => Ok(view),
+        Readiness::Ready | Readiness::ReadyInPart(_) => Ok(view),
         Readiness::CatchingUp(catch_up) => Err(Error::CatchingUp(catch_up)),
         Readiness::Stale => Err(Error::Stale),
     }

@@ -163,6 +163,7 @@ impl Server<'_> {
             speed: progress.speed.map(|speed| speed.to_string()),
             ready: self.engine.is_ready(),
             index_trouble: self.engine.index_trouble().map(str::to_owned),
+            mempool: progress.mempool_text(),
             tor_percent: door.percent,
             door: door
                 .blocked

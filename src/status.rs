@@ -32,6 +32,8 @@ pub struct Status {
     pub ready: bool,
     /// Why some questions cannot be answered from the index, and what mends it.
     pub index_trouble: Option<String>,
+    /// How much of the node's mempool is known, in words.
+    pub mempool: String,
     /// Tor's directory, 0 to 100.
     pub tor_percent: u8,
     /// The onion service, in one of the fixed texts of the door.
@@ -117,6 +119,7 @@ impl Status {
             "Claustrum {} on {}, as of {} s ago\n\
              node      {}\n\
              index     {index}\n{}\
+             mempool   {}\n\
              tor       {} % of the directory\n\
              door      {}\n\
              sessions  up to {}\n\
@@ -131,6 +134,7 @@ impl Status {
                     .as_ref()
                     .map(|text| format!("failed to {text}"))
             ),
+            self.mempool,
             self.tor_percent,
             self.door,
             self.sessions,
@@ -179,6 +183,7 @@ mod tests {
             speed: Some("60 blocks a minute, 1 min left".into()),
             ready: false,
             index_trouble: Some("read the index: the file is damaged".into()),
+            mempool: "30 of 90 transactions so far".into(),
             tor_percent: 100,
             door: "reachable".into(),
             sessions: 8,

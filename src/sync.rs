@@ -187,6 +187,8 @@ impl Drop for Follower {
 pub(crate) trait ChainSource: MempoolSource {
     /// As [`Node::check`].
     fn check(&self) -> Result<ChainState, node::Error>;
+    /// As [`Node::relays_transactions`].
+    fn relays_transactions(&self) -> Result<bool, node::Error>;
     /// As [`Node::chain_state`].
     fn chain_state(&self) -> Result<ChainState, node::Error>;
     /// As [`Node::block_hashes`].
@@ -204,6 +206,10 @@ pub(crate) trait ChainSource: MempoolSource {
 impl ChainSource for Node {
     fn check(&self) -> Result<ChainState, node::Error> {
         Self::check(self)
+    }
+
+    fn relays_transactions(&self) -> Result<bool, node::Error> {
+        Self::relays_transactions(self)
     }
 
     fn chain_state(&self) -> Result<ChainState, node::Error> {

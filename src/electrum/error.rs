@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::broadcast::Refusal;
-use crate::query::{self, CatchUp, Query, Readiness};
+use crate::query::{self, CatchUp, MempoolGap, Query, Readiness};
 
 /// Every error a client can get. Nothing that a client, the node or a peer said can become part of its text.
 ///
@@ -150,6 +150,13 @@ impl WireError {
 pub(super) fn notice(readiness: Readiness) -> Option<String> {
     match readiness {
         Readiness::Ready => None,
+        Readiness::ReadyInPart(MempoolGap::Loading(percent)) => {
+            Some(format!("the mempool is being read: {percent} %"))
+        }
+        Readiness::ReadyInPart(MempoolGap::PayingLeast) => Some(
+            "the mempool is too large: unconfirmed transactions that pay least are not known here"
+                .to_owned(),
+        ),
         Readiness::CatchingUp(catch_up) => Some(progress(catch_up)),
         Readiness::Stale => Some("the server's node is silent".to_owned()),
     }

@@ -1,16 +1,17 @@
-//! From the node's mempool to the next [`Mempool`].
+//! Follows the node's mempool, in rounds of bounded size.
 
-use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
 
-use bitcoin::{Amount, BlockHash, OutPoint, Transaction, Txid};
+use bitcoin::{BlockHash, Txid};
 
-use super::{Funding, Mempool, Spending, UnconfirmedTransaction};
-use crate::chain::ScriptHash;
+use super::source::{MempoolSource, OutputSource};
+use super::take_in::{Pending, take_in};
+use super::{Mempool, MempoolPart};
 use crate::error::ErrorKind;
-use crate::index::{self, FundedOutput, ScriptPrefix, Snapshot, TransactionReader};
+use crate::index::{self, ScriptPrefix};
 use crate::limits;
-use crate::node::{self, Node};
+use crate::node;
 
 /// Why a round could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -33,254 +34,273 @@ impl Error {
     }
 }
 
-/// Where mempool transactions come from.
-pub(crate) trait MempoolSource {
-    /// All txids, in an order in which parents tend to stand before their children.
-    fn mempool_txids(&self) -> Result<Vec<Txid>, node::Error>;
-    /// Transactions; `None` for those that have left the mempool.
-    fn mempool_transactions(&self, txids: &[Txid])
-    -> Result<Vec<Option<Transaction>>, node::Error>;
-    /// Transactions in blocks of the chain; `None` for those that the node does not find there.
-    fn block_transactions(
-        &self,
-        wanted: &[(Txid, BlockHash)],
-    ) -> Result<Vec<Option<Transaction>>, node::Error>;
-}
-
-impl MempoolSource for Node {
-    fn mempool_txids(&self) -> Result<Vec<Txid>, node::Error> {
-        Self::mempool_txids(self)
-    }
-
-    fn mempool_transactions(
-        &self,
-        txids: &[Txid],
-    ) -> Result<Vec<Option<Transaction>>, node::Error> {
-        Self::mempool_transactions(self, txids)
-    }
-
-    fn block_transactions(
-        &self,
-        wanted: &[(Txid, BlockHash)],
-    ) -> Result<Vec<Option<Transaction>>, node::Error> {
-        Self::block_transactions(self, wanted)
-    }
-}
-
-/// Where confirmed outputs are looked up.
-pub(crate) trait OutputSource {
-    /// The key of a script in this installation.
-    fn prefix(&self, script_hash: &ScriptHash) -> ScriptPrefix;
-    /// Outputs by outpoint; `None` for those not in the chain, or in a transaction that `reader` was asked for and did
-    /// not give.
-    fn outputs(
-        &self,
-        outpoints: &[OutPoint],
-        reader: &dyn TransactionReader,
-    ) -> Result<Vec<Option<FundedOutput>>, index::Error>;
-}
-
-impl OutputSource for Snapshot {
-    fn prefix(&self, script_hash: &ScriptHash) -> ScriptPrefix {
-        Self::prefix(self, script_hash)
-    }
-
-    fn outputs(
-        &self,
-        outpoints: &[OutPoint],
-        reader: &dyn TransactionReader,
-    ) -> Result<Vec<Option<FundedOutput>>, index::Error> {
-        Self::outputs(self, outpoints, reader)
-    }
-}
-
-/// Goes from one mempool to the next, in rounds of bounded size.
-#[derive(Default)]
+/// Goes from one mempool to the next.
+///
+/// What the node has is listed now and then; between two lists, what is missing is fetched. A transaction is taken in
+/// whole or not at all: one with a previous output that neither the chain nor the mempool has (because its parent is
+/// not there yet) is tried again after the next list.
 pub(crate) struct Poller {
-    /// Those whose previous outputs were not found in the last round; they wait behind all others.
+    mempool: Mempool,
+    /// Bytes that it may take.
+    bytes_max: usize,
+    /// Scripts changed since they were taken last.
+    changed: Vec<ScriptPrefix>,
+    /// Where the chain ended when the node listed what it has; `None` when it shall list at once.
+    listed_at: Option<BlockHash>,
+    listed: usize,
+    /// When it lists again.
+    due: Option<Instant>,
+    /// Listed, and to be fetched.
+    waiting: VecDeque<Txid>,
+    /// Listed, and fetched in vain since.
     deferred: HashSet<Txid>,
+    /// Listed, and left out because others pay better.
+    left_out: HashSet<Txid>,
+    /// Whether transactions may have become unconfirmed again since the last round.
+    went_back: bool,
 }
 
-/// The outcome of one round.
-pub(crate) struct Round {
-    /// The mempool after it.
-    pub(crate) mempool: Mempool,
-    /// Scripts whose unconfirmed history may differ, sorted.
-    pub(crate) changed: Vec<ScriptPrefix>,
-    /// Whether the node has more than this round could take in.
-    pub(crate) more: bool,
+impl Default for Poller {
+    fn default() -> Self {
+        Self::within(limits::MEMPOOL_BYTES_MAX)
+    }
 }
 
 impl Poller {
-    /// One round. The caller makes sure that the node's tip is that of `outputs` before and after.
+    /// With a mempool that may take so many bytes.
+    pub(super) fn within(bytes_max: usize) -> Self {
+        Self {
+            mempool: Mempool::default(),
+            bytes_max,
+            changed: Vec::new(),
+            listed_at: None,
+            listed: 0,
+            due: None,
+            waiting: VecDeque::new(),
+            deferred: HashSet::new(),
+            left_out: HashSet::new(),
+            went_back: false,
+        }
+    }
+
+    /// The mempool after the last round.
+    pub(crate) fn mempool(&self) -> &Mempool {
+        &self.mempool
+    }
+
+    /// Scripts whose unconfirmed history may differ since this was asked last; sorted.
+    pub(crate) fn take_changed(&mut self) -> Vec<ScriptPrefix> {
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        changed
+    }
+
+    /// How much of the node's mempool is known.
+    pub(crate) fn part(&self) -> MempoolPart {
+        MempoolPart {
+            known: self.mempool.len(),
+            listed: self.listed,
+            left_out: self.left_out.len(),
+            loading: !self.waiting.is_empty(),
+        }
+    }
+
+    /// What was listed may be of another chain: the next round lists again.
+    pub(crate) fn list_again(&mut self) {
+        self.listed_at = None;
+    }
+
+    /// Blocks were taken back: what is known may spend what is unconfirmed again.
+    pub(crate) fn chain_went_back(&mut self) {
+        self.went_back = true;
+        self.list_again();
+    }
+
+    /// One round, and the pause until the next one. The caller makes sure that the chain ends in `tip`, for the node
+    /// and for `outputs`, before and after; if it does not after, it calls [`Self::list_again`].
     ///
-    /// A transaction is taken in whole or not at all: one with a previous output that neither the chain nor the
-    /// mempool has (because its parent came in later than the list was made) is tried again in the next round.
+    /// After an error too the mempool is one that the node may have had.
     pub(crate) fn round(
         &mut self,
         source: &dyn MempoolSource,
         outputs: &dyn OutputSource,
-        current: &Mempool,
-    ) -> Result<Round, Error> {
-        let txids = source.mempool_txids().map_err(Error::Node)?;
-        let listed: HashSet<&Txid> = txids.iter().collect();
-        let mut mempool = current.clone();
-        let mut changed = Vec::new();
-        for txid in current.txids().filter(|txid| !listed.contains(txid)) {
-            mempool.remove(txid, &mut changed);
+        tip: BlockHash,
+    ) -> Result<Duration, Error> {
+        let now = Instant::now();
+        if self.listed_at != Some(tip) || self.due.is_none_or(|due| due <= now) {
+            self.list(source, tip)?;
         }
-        let room = limits::MEMPOOL_TRANSACTIONS_MAX.saturating_sub(mempool.len());
-        let (deferred, fresh): (Vec<&Txid>, Vec<&Txid>) = txids
-            .iter()
-            .filter(|txid| !mempool.contains(txid))
-            .partition(|txid| self.deferred.contains(*txid));
-        let more = fresh.len().min(room) > limits::MEMPOOL_FETCH_MAX;
-        let wanted: Vec<Txid> = fresh
-            .into_iter()
-            .chain(deferred)
-            .take(limits::MEMPOOL_FETCH_MAX.min(room))
-            .copied()
-            .collect();
+        if let Err(error) = self.fetch(source, outputs) {
+            // What it was about to fetch is found again.
+            self.list_again();
+            return Err(error);
+        }
+        if self.went_back {
+            self.take_out_orphans();
+            self.went_back = false;
+        }
+        if !self.waiting.is_empty() {
+            return Ok(Duration::ZERO);
+        }
+        let due = self.due.unwrap_or(now);
+        Ok(due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Lets the node list what it has: what is gone leaves, what is new is fetched before what is not.
+    fn list(&mut self, source: &dyn MempoolSource, tip: BlockHash) -> Result<(), Error> {
+        let begun = Instant::now();
+        self.listed_at = None;
+        let listed = source.mempool_txids().map_err(Error::Node)?;
+        self.due = Instant::now().checked_add(between_lists(begun.elapsed()));
+        self.listed = listed.len();
+        let known = listed.iter().filter(|txid| self.mempool.contains(txid));
+        if known.count() < self.mempool.len() {
+            let listed: HashSet<&Txid> = listed.iter().collect();
+            let all = self.mempool.txids();
+            let gone: Vec<Txid> = all.filter(|txid| !listed.contains(txid)).copied().collect();
+            for txid in gone {
+                self.mempool.remove(&txid, &mut self.changed);
+            }
+        }
+        // Half of what was made room for when the last ones were left out: this must not go back and forth.
+        if self.mempool.bytes() < share(self.bytes_max, 6) {
+            self.left_out.clear();
+        }
+        self.sort_missing(listed);
+        self.listed_at = Some(tip);
+        Ok(())
+    }
+
+    /// What is not known of these is new, or has waited already, or was tried in vain and waits behind all others.
+    fn sort_missing(&mut self, listed: Vec<Txid>) {
+        let waited: HashSet<Txid> = self.waiting.drain(..).collect();
+        let mut left_out = HashSet::new();
+        let (mut behind, mut last) = (Vec::new(), Vec::new());
+        for txid in listed {
+            if self.mempool.contains(&txid) {
+            } else if self.left_out.contains(&txid) {
+                left_out.insert(txid);
+            } else if self.deferred.contains(&txid) {
+                last.push(txid);
+            } else if waited.contains(&txid) {
+                behind.push(txid);
+            } else {
+                self.waiting.push_back(txid);
+            }
+        }
+        self.waiting.extend(behind);
+        self.waiting.extend(last);
+        self.left_out = left_out;
+        self.deferred = HashSet::new();
+    }
+
+    /// Fetches and takes in what waits, as much as makes one round.
+    fn fetch(
+        &mut self,
+        source: &dyn MempoolSource,
+        outputs: &dyn OutputSource,
+    ) -> Result<(), Error> {
+        let count = self.waiting.len().min(limits::MEMPOOL_FETCH_MAX);
+        let wanted: Vec<Txid> = self.waiting.drain(..count).collect();
         let mut pending = Vec::new();
+        let mut bytes = 0_usize;
         for part in wanted.chunks(limits::MEMPOOL_BATCH_MAX) {
             let fetched = source.mempool_transactions(part).map_err(Error::Node)?;
-            pending.extend(fetched.into_iter().flatten().map(Pending::of));
-            let reader = BySource {
-                source,
-                failure: Cell::new(None),
-            };
-            take_in(&mut pending, outputs, &reader, &mut mempool, &mut changed)?;
-            if let Some(failure) = reader.failure.take() {
-                return Err(Error::Node(failure));
-            }
-            // What is dropped here is fetched again in the next round.
-            pending.truncate(limits::MEMPOOL_BATCH_MAX);
-        }
-        self.deferred = wanted
-            .into_iter()
-            .filter(|txid| !mempool.contains(txid))
-            .collect();
-        changed.sort_unstable();
-        changed.dedup();
-        Ok(Round {
-            mempool,
-            changed,
-            more,
-        })
-    }
-}
-
-/// Reads transactions of the chain from the node, for an index that has no bytes of them.
-struct BySource<'a> {
-    source: &'a dyn MempoolSource,
-    /// Why it could not.
-    failure: Cell<Option<node::Error>>,
-}
-
-impl TransactionReader for BySource<'_> {
-    fn transactions(&self, wanted: &[(Txid, BlockHash)]) -> Vec<Option<Transaction>> {
-        self.source
-            .block_transactions(wanted)
-            .unwrap_or_else(|failure| {
-                self.failure.set(Some(failure));
-                Vec::new()
-            })
-    }
-}
-
-/// A transaction whose previous outputs are not known yet.
-struct Pending {
-    txid: Txid,
-    transaction: Transaction,
-}
-
-impl Pending {
-    fn of(transaction: Transaction) -> Self {
-        let txid = transaction.compute_txid();
-        Self { txid, transaction }
-    }
-
-    /// The transaction with what it spends; `None` while that is not all known.
-    fn resolved(
-        &self,
-        confirmed: &HashMap<OutPoint, FundedOutput>,
-        outputs: &dyn OutputSource,
-        mempool: &Mempool,
-    ) -> Option<UnconfirmedTransaction> {
-        let spending = |outpoint: OutPoint| {
-            let (prefix, amount) = match mempool.output(&outpoint) {
-                Some(funding) => (funding.prefix, funding.amount),
-                None => confirmed
-                    .get(&outpoint)
-                    .map(|output| (output.prefix, output.amount))?,
-            };
-            Some(Spending {
-                outpoint,
-                prefix,
-                amount,
-            })
-        };
-        let inputs: Option<Box<[_]>> = self
-            .transaction
-            .input
-            .iter()
-            .map(|input| spending(input.previous_output))
-            .collect();
-        let inputs = inputs?;
-        let funding: Box<[_]> = (0_u32..)
-            .zip(&self.transaction.output)
-            .filter(|(_vout, output)| !output.script_pubkey.is_op_return())
-            .map(|(vout, output)| Funding {
-                vout,
-                prefix: outputs.prefix(&ScriptHash::of(&output.script_pubkey)),
-                amount: output.value,
-            })
-            .collect();
-        let sum = |sum: u64, amount: &Amount| sum.saturating_add(amount.to_sat());
-        let spent = inputs.iter().map(|input| &input.amount).fold(0, sum);
-        let funded = self.transaction.output.iter().map(|output| &output.value);
-        Some(UnconfirmedTransaction {
-            txid: self.txid,
-            fee: Amount::from_sat(spent.saturating_sub(funded.fold(0, sum))),
-            vsize: self.transaction.weight().to_vbytes_ceil(),
-            inputs,
-            outputs: funding,
-        })
-    }
-}
-
-/// Moves from `pending` into the mempool what can be, parents before children, until nothing more moves.
-fn take_in(
-    pending: &mut Vec<Pending>,
-    outputs: &dyn OutputSource,
-    reader: &dyn TransactionReader,
-    mempool: &mut Mempool,
-    changed: &mut Vec<ScriptPrefix>,
-) -> Result<(), Error> {
-    let outpoints: Vec<OutPoint> = pending
-        .iter()
-        .flat_map(|pending| &pending.transaction.input)
-        .map(|input| input.previous_output)
-        .filter(|outpoint| mempool.output(outpoint).is_none())
-        .collect();
-    let found = outputs.outputs(&outpoints, reader).map_err(Error::Index)?;
-    let confirmed: HashMap<_, _> = outpoints
-        .into_iter()
-        .zip(found)
-        .filter_map(|(outpoint, output)| Some((outpoint, output?)))
-        .collect();
-    let mut before = usize::MAX;
-    while pending.len() < before {
-        before = pending.len();
-        pending.retain(
-            |waiting| match waiting.resolved(&confirmed, outputs, mempool) {
-                Some(transaction) => {
-                    mempool.insert(transaction, changed);
-                    false
+            for fetched in fetched.into_iter().flatten().map(Pending::of) {
+                bytes = bytes.saturating_add(fetched.bytes());
+                pending.push(fetched);
+                if bytes >= limits::MEMPOOL_PENDING_BYTES_MAX {
+                    self.take_in(&mut pending, source, outputs)?;
+                    bytes = pending.iter().map(Pending::bytes).sum();
                 }
-                None => true,
-            },
+            }
+        }
+        self.take_in(&mut pending, source, outputs)?;
+        self.want_parents(&pending);
+        let missing = wanted.into_iter();
+        let missing =
+            missing.filter(|txid| !self.mempool.contains(txid) && !self.left_out.contains(txid));
+        self.deferred.extend(missing);
+        Ok(())
+    }
+
+    fn take_in(
+        &mut self,
+        pending: &mut Vec<Pending>,
+        source: &dyn MempoolSource,
+        outputs: &dyn OutputSource,
+    ) -> Result<(), Error> {
+        let (mempool, changed) = (&mut self.mempool, &mut self.changed);
+        take_in(pending, source, outputs, mempool, changed)?;
+        // What is dropped here is fetched again after the next list.
+        pending.truncate(limits::MEMPOOL_BATCH_MAX);
+        self.shed();
+        Ok(())
+    }
+
+    /// A child may pay for parents that were left out.
+    fn want_parents(&mut self, pending: &[Pending]) {
+        for parent in pending.iter().flat_map(Pending::parents) {
+            if self.left_out.remove(&parent) {
+                self.waiting.push_back(parent);
+            }
+        }
+    }
+
+    /// Takes out what spends outputs of transactions that the node has and that are not known: it could not be told
+    /// from what spends confirmed ones. It comes back behind its parents.
+    fn take_out_orphans(&mut self) {
+        let waiting: HashSet<&Txid> = self
+            .waiting
+            .iter()
+            .chain(&self.deferred)
+            .chain(&self.left_out)
+            .collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let orphans = self.mempool.spending_of(|txid| waiting.contains(txid));
+        self.deferred.extend(
+            self.mempool
+                .remove_with_children(orphans, &mut self.changed),
         );
     }
-    Ok(())
+
+    /// Takes out what pays least, when all together takes too much memory.
+    fn shed(&mut self) {
+        if self.mempool.bytes() <= self.bytes_max {
+            return;
+        }
+        for txid in self.mempool.paying_least(share(self.bytes_max, 7)) {
+            self.mempool.remove(&txid, &mut self.changed);
+            self.left_out.insert(txid);
+        }
+    }
+}
+
+/// The pause after a list that took the node so long: it costs it about 2 % of a core.
+fn between_lists(spent: Duration) -> Duration {
+    spent
+        .saturating_mul(limits::MEMPOOL_PAUSE_FACTOR)
+        .clamp(limits::MEMPOOL_INTERVAL_MIN, limits::MEMPOOL_INTERVAL_MAX)
+}
+
+/// So many eighths.
+fn share(bytes: usize, eighths: usize) -> usize {
+    (bytes / 8).saturating_mul(eighths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_follow_the_node_s_time_within_bounds() {
+        let bounds = (limits::MEMPOOL_INTERVAL_MIN, limits::MEMPOOL_INTERVAL_MAX);
+        assert_eq!(between_lists(Duration::ZERO), bounds.0);
+        let between = between_lists(Duration::from_millis(10));
+        assert_eq!(between, Duration::from_millis(500));
+        assert_eq!(between_lists(Duration::from_secs(9)), bounds.1);
+    }
 }

@@ -40,6 +40,12 @@ impl Node {
         }
     }
 
+    /// Whether it takes transactions of other nodes; with `-blocksonly` it does not.
+    pub fn relays_transactions(&self) -> Result<bool, Error> {
+        let info: NetworkInfo = self.follow.call(Method::GetNetworkInfo, &[])?;
+        Ok(info.relays.unwrap_or(true))
+    }
+
     /// How far the node is.
     pub fn chain_state(&self) -> Result<ChainState, Error> {
         let info: BlockchainInfo = self.follow.call(Method::GetBlockchainInfo, &[])?;

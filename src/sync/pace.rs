@@ -4,13 +4,6 @@ use std::time::Duration;
 
 use crate::limits;
 
-/// Between two mempool rounds, so that a round that took the node `spent` costs it about 2 % of a core.
-pub(super) fn between_rounds(spent: Duration) -> Duration {
-    spent
-        .saturating_mul(limits::MEMPOOL_PAUSE_FACTOR)
-        .clamp(limits::MEMPOOL_INTERVAL_MIN, limits::MEMPOOL_INTERVAL_MAX)
-}
-
 /// Pauses between attempts to reach the node: they double, and half of each is left to chance.
 pub(super) struct Backoff {
     next: Duration,
@@ -36,19 +29,6 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rounds_follow_the_node_s_time_within_bounds() {
-        assert_eq!(between_rounds(Duration::ZERO), limits::MEMPOOL_INTERVAL_MIN);
-        assert_eq!(
-            between_rounds(Duration::from_millis(10)),
-            Duration::from_millis(500)
-        );
-        assert_eq!(
-            between_rounds(Duration::from_secs(9)),
-            limits::MEMPOOL_INTERVAL_MAX
-        );
-    }
 
     #[test]
     fn pauses_double_up_to_the_longest_and_vary_by_half() {

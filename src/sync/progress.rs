@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::mempool::MempoolPart;
 use crate::node::Trouble;
 use crate::query::{CatchUp, Speed};
 
@@ -19,6 +20,10 @@ pub struct Progress {
     pub node: NodeState,
     /// Since when it does that.
     pub since: Instant,
+    /// How much of its mempool is known.
+    pub mempool: MempoolPart,
+    /// Whether it takes transactions of others; with `-blocksonly` its mempool is empty but for its own.
+    pub relays: bool,
 }
 
 /// What the node is doing, as far as it concerns us.
@@ -59,6 +64,17 @@ pub struct ProgressReader(Arc<Mutex<Progress>>);
 /// The follower's side of a [`ProgressReader`].
 pub(super) struct ProgressWriter(Arc<Mutex<Progress>>);
 
+impl Progress {
+    /// How much of the node's mempool is known, in words, for the operator.
+    pub fn mempool_text(&self) -> String {
+        let mut text = self.mempool.text();
+        if !self.relays {
+            text.push_str("; the node takes none of others (-blocksonly)");
+        }
+        text
+    }
+}
+
 impl ProgressReader {
     /// The progress now.
     pub fn now(&self) -> Progress {
@@ -74,6 +90,8 @@ impl ProgressWriter {
             speed: None,
             node: NodeState::Contacting,
             since: Instant::now(),
+            mempool: MempoolPart::default(),
+            relays: true,
         })))
     }
 
@@ -86,6 +104,17 @@ impl ProgressWriter {
         progress.indexed = catch_up.indexed;
         progress.target = catch_up.target;
         progress.speed = catch_up.speed;
+    }
+
+    pub(super) fn mempool(&self, mempool: MempoolPart) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .mempool = mempool;
+    }
+
+    pub(super) fn relays(&self, relays: bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).relays = relays;
     }
 
     pub(super) fn node(&self, node: NodeState) {

@@ -14,7 +14,7 @@ use super::catch_up::NewestBlocks;
 use super::plan::{self, Plan};
 use super::progress::{NodeState, ProgressWriter};
 use super::speed::Stretch;
-use super::{ChainSource, Error, Publish, pace};
+use super::{ChainSource, Error, Publish};
 use crate::chain::{Height, PackedBlock, RawBlock};
 use crate::index::{self, Index, ScriptPrefix, Snapshot, Touched};
 use crate::limits;
@@ -101,6 +101,8 @@ impl Writer {
         }
         .map_err(Error::Node)?;
         if !self.acquainted {
+            let relays = self.source.relays_transactions().map_err(Error::Node)?;
+            self.progress.relays(relays);
             self.bulk.prepare(&mut self.index).map_err(Error::Index)?;
             self.acquainted = true;
         }
@@ -142,6 +144,7 @@ impl Writer {
     /// To be called when a step failed: what it knew of the node is void.
     pub(super) fn lost(&mut self, trouble: Trouble) {
         self.acquainted = false;
+        self.poller.list_again();
         self.progress.node(NodeState::Lost(trouble));
         self.publish_if_stale();
     }
@@ -166,6 +169,7 @@ impl Writer {
     fn take_in(&mut self, last: Height, node: &ChainState) -> Result<Next, Error> {
         self.progress.node(NodeState::Ahead);
         self.unpublished = Unpublished::Everything;
+        self.poller.chain_went_back();
         let target = count(node.headers);
         let (progress, published, publish) =
             (&self.progress, &mut self.published, &mut self.publish);
@@ -270,6 +274,7 @@ impl Writer {
         }
         let depth = before.saturating_sub(keep.map_or(0, count));
         if depth > 0 {
+            self.poller.chain_went_back();
             tracing::info!(
                 depth,
                 "reorg: the node went over to a branch with more work"
@@ -279,28 +284,35 @@ impl Writer {
     }
 
     fn mempool_round(&mut self, snapshot: &Arc<Snapshot>, renewed: bool) -> Result<Next, Error> {
-        let begun = Instant::now();
+        let Some(tip) = snapshot.tip() else {
+            return Ok(Next::Pause(limits::MEMPOOL_INTERVAL_MIN));
+        };
         let round = self
             .poller
-            .round(&*self.source, &**snapshot, &self.published.mempool)
-            .map_err(Error::Mempool)?;
+            .round(&*self.source, &**snapshot, tip.hash)
+            .map_err(Error::Mempool);
+        // What came and went is told with the next view, whatever becomes of this round.
+        self.unpublished.add(self.poller.take_changed());
+        let pause = round?;
         let node = self.source.chain_state().map_err(Error::Node)?;
-        if Some(node.tip) != snapshot.tip() {
+        if node.tip != tip {
             // A block came in between: this mempool is not that of our tip.
+            self.poller.list_again();
             return Ok(Next::Step);
         }
-        let spent = begun.elapsed();
-        self.unpublished.add(round.changed);
+        let part = self.poller.part();
         self.progress.node(NodeState::Followed);
+        self.progress.mempool(part);
+        let readiness = part.gap().map_or(Readiness::Ready, Readiness::ReadyInPart);
         let is_new = renewed || !self.unpublished.is_empty();
-        if self.published.readiness != Readiness::Ready || is_new {
-            let mempool = Arc::new(round.mempool);
-            self.publish(Arc::clone(snapshot), mempool, Readiness::Ready);
+        if self.published.readiness != readiness || is_new {
+            let mempool = Arc::new(self.poller.mempool().clone());
+            self.publish(Arc::clone(snapshot), mempool, readiness);
         }
-        Ok(if round.more {
+        Ok(if pause.is_zero() {
             Next::Step
         } else {
-            Next::Pause(pace::between_rounds(spent))
+            Next::Pause(pause)
         })
     }
 

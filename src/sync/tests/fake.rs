@@ -252,6 +252,10 @@ impl ChainSource for FakeNode {
         self.chain_state()
     }
 
+    fn relays_transactions(&self) -> Result<bool, node::Error> {
+        self.answering().map(|_| true)
+    }
+
     fn chain_state(&self) -> Result<ChainState, node::Error> {
         let state = self.answering()?;
         Ok(ChainState {

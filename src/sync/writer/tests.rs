@@ -43,6 +43,8 @@ impl Bench {
 
     /// Steps until there is a pause; gives the views published meanwhile.
     fn settle(&mut self) -> Vec<View> {
+        // As if the pause since the last list were over.
+        self.writer.poller.list_again();
         for _ in 0..100 {
             if matches!(self.writer.step().unwrap(), Next::Pause(_)) {
                 return std::mem::take(&mut *self.views.lock().unwrap());
