@@ -117,7 +117,7 @@ impl Poller {
         self.list_again();
     }
 
-    /// One round, and the pause until the next one. The caller makes sure that the chain ends in `tip`, for the node
+    /// One round, which begins `now`, and the pause until the next one. The caller makes sure that the chain ends in `tip`, for the node
     /// and for `outputs`, before and after; if it does not after, it calls [`Self::list_again`].
     ///
     /// After an error too the mempool is one that the node may have had.
@@ -126,10 +126,10 @@ impl Poller {
         source: &dyn MempoolSource,
         outputs: &dyn OutputSource,
         tip: BlockHash,
+        now: Instant,
     ) -> Result<Duration, Error> {
-        let now = Instant::now();
         if self.listed_at != Some(tip) || self.due.is_none_or(|due| due <= now) {
-            self.list(source, tip)?;
+            self.list(source, tip, now)?;
         }
         if let Err(error) = self.fetch(source, outputs) {
             // What it was about to fetch is found again.
@@ -144,15 +144,20 @@ impl Poller {
             return Ok(Duration::ZERO);
         }
         let due = self.due.unwrap_or(now);
-        Ok(due.saturating_duration_since(Instant::now()))
+        Ok(due.saturating_duration_since(now))
     }
 
     /// Lets the node list what it has: what is gone leaves, what is new is fetched before what is not.
-    fn list(&mut self, source: &dyn MempoolSource, tip: BlockHash) -> Result<(), Error> {
+    fn list(
+        &mut self,
+        source: &dyn MempoolSource,
+        tip: BlockHash,
+        now: Instant,
+    ) -> Result<(), Error> {
         let begun = Instant::now();
         self.listed_at = None;
         let listed = source.mempool_txids().map_err(Error::Node)?;
-        self.due = Instant::now().checked_add(between_lists(begun.elapsed()));
+        self.due = now.checked_add(between_lists(begun.elapsed()));
         self.listed = listed.len();
         let known = listed.iter().filter(|txid| self.mempool.contains(txid));
         if known.count() < self.mempool.len() {

@@ -4,6 +4,8 @@ mod budget;
 mod naive;
 mod world;
 
+use std::time::Instant;
+
 use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, Txid};
 
@@ -176,13 +178,14 @@ fn a_round_takes_in_so_much_and_the_hopeless_do_not_keep_out_the_others() {
     let payment = pay(&[world.coin(1, 1, 1000)], &[(2, 900)]);
     let listed: Vec<_> = orphans.iter().chain([&payment]).collect();
     world.set(&listed);
+    let now = Instant::now();
     let mut poller = Poller::default();
-    assert!(poller.round(&world, &world, tip(0)).unwrap().is_zero());
+    assert!(poller.round(&world, &world, tip(0), now).unwrap().is_zero());
     assert!(poller.part().loading && poller.mempool().is_empty());
     assert_eq!(world.fetched.get(), limits::MEMPOOL_FETCH_MAX);
     assert_eq!(world.largest_batch.get(), limits::MEMPOOL_BATCH_MAX);
     // The next round needs no list.
-    assert!(!poller.round(&world, &world, tip(0)).unwrap().is_zero());
+    assert!(!poller.round(&world, &world, tip(0), now).unwrap().is_zero());
     assert_eq!(world.lists.get(), 1);
     assert!(poller.mempool().contains(&payment.compute_txid()));
     assert!(!poller.part().loading);
@@ -192,22 +195,24 @@ fn a_round_takes_in_so_much_and_the_hopeless_do_not_keep_out_the_others() {
     let listed: Vec<_> = listed.into_iter().chain([&second]).collect();
     world.set(&listed);
     poller.list_again();
-    assert!(poller.round(&world, &world, tip(0)).unwrap().is_zero());
+    assert!(poller.round(&world, &world, tip(0), now).unwrap().is_zero());
     assert!(poller.mempool().contains(&second.compute_txid()));
 }
 
 #[test]
 fn another_tip_or_the_time_makes_the_node_list_again() {
     let world = World::default();
+    let mut now = Instant::now();
     let mut poller = Poller::default();
-    let pause = poller.round(&world, &world, tip(0)).unwrap();
-    assert!(pause > limits::MEMPOOL_INTERVAL_MIN / 2 && pause <= limits::MEMPOOL_INTERVAL_MAX);
-    poller.round(&world, &world, tip(0)).unwrap();
+    let pause = poller.round(&world, &world, tip(0), now).unwrap();
+    let bounds = limits::MEMPOOL_INTERVAL_MIN..=limits::MEMPOOL_INTERVAL_MAX;
+    assert!(bounds.contains(&pause));
+    poller.round(&world, &world, tip(0), now).unwrap();
     assert_eq!(world.lists.get(), 1);
-    poller.round(&world, &world, tip(1)).unwrap();
+    poller.round(&world, &world, tip(1), now).unwrap();
     assert_eq!(world.lists.get(), 2);
-    std::thread::sleep(limits::MEMPOOL_INTERVAL_MIN * 2);
-    poller.round(&world, &world, tip(1)).unwrap();
+    now += limits::MEMPOOL_INTERVAL_MAX;
+    poller.round(&world, &world, tip(1), now).unwrap();
     assert_eq!(world.lists.get(), 3);
 }
 

@@ -121,7 +121,7 @@ impl Writer {
             Plan::Wait => {
                 self.progress.node(NodeState::Behind);
                 self.publish_if_stale();
-                return Ok(Next::Pause(limits::MEMPOOL_INTERVAL_MAX));
+                return Ok(Next::Pause(limits::NODE_BEHIND_INTERVAL));
             }
             Plan::Advance { keep } => {
                 return match self.bulk.target(&self.index, keep, node.tip.height) {
@@ -134,7 +134,7 @@ impl Writer {
         if node.initial_download {
             self.progress.node(NodeState::InitialDownload);
             self.publish_catching_up(&node);
-            return Ok(Next::Pause(limits::MEMPOOL_INTERVAL_MAX));
+            return Ok(Next::Pause(limits::NODE_BEHIND_INTERVAL));
         }
         // A merge replaces files that the published snapshot still holds open.
         let renewed = self.index.tend().map_err(Error::Index)?;
@@ -289,7 +289,7 @@ impl Writer {
         };
         let round = self
             .poller
-            .round(&*self.source, &**snapshot, tip.hash)
+            .round(&*self.source, &**snapshot, tip.hash, Instant::now())
             .map_err(Error::Mempool);
         // What came and went is told with the next view, whatever becomes of this round.
         self.unpublished.add(self.poller.take_changed());

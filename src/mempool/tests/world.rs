@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::time::Instant;
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::{
@@ -105,7 +106,8 @@ impl World {
     /// Rounds until everything is taken in, and the owners among `0..=9` whose history changed.
     pub(super) fn round(&self, poller: &mut Poller) -> Vec<u8> {
         poller.list_again();
-        while poller.round(self, self, tip(0)).unwrap().is_zero() {}
+        let now = Instant::now();
+        while poller.round(self, self, tip(0), now).unwrap().is_zero() {}
         let changed = poller.take_changed();
         assert!(changed.is_sorted());
         let changed = |owner: &u8| changed.contains(&self.of(*owner));

@@ -208,11 +208,6 @@ impl State {
         let script_sig = self.mined.to_be_bytes();
         let mut txdata = vec![transaction(OutPoint::null(), &script_sig, reward)];
         txdata.extend(transactions.iter().copied().cloned());
-        let spent = txdata[1..]
-            .iter()
-            .map(|transaction| vec![self.outputs[&transaction.input[0].previous_output].clone()])
-            .collect();
-        self.mempool.retain(|waiting| !txdata.contains(waiting));
         for transaction in &txdata {
             let output = SpentOutput {
                 script: transaction.output[0].script_pubkey.clone(),
@@ -222,6 +217,11 @@ impl State {
             let outpoint = OutPoint::new(transaction.compute_txid(), 0);
             self.outputs.insert(outpoint, output);
         }
+        let spent = txdata[1..]
+            .iter()
+            .map(|transaction| vec![self.outputs[&transaction.input[0].previous_output].clone()])
+            .collect();
+        self.mempool.retain(|waiting| !txdata.contains(waiting));
         let block = proven(tip.hash, self.mined, txdata);
         let hash = block.block_hash();
         self.blocks.insert(hash, ConnectedBlock { block, spent });

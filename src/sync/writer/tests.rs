@@ -1,5 +1,7 @@
 //! Step by step behind a fake node.
 
+mod views;
+
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
