@@ -78,6 +78,8 @@ pub const MEMO_IDLE_MAX: Duration = Duration::from_secs(60);
 pub const MEMO_ENTRIES_MIN: usize = 64;
 /// Versions whose changes a view carries; a session further behind recomputes all its statuses.
 pub const VIEW_CHANGES_MAX: usize = 64;
+/// Scripts that all these changes together name: while a large mempool is read, each version names thousands.
+pub const VIEW_SCRIPTS_MAX: usize = 200_000;
 /// Pages of all files of the index that redb keeps in memory together, those being written among them.
 pub const INDEX_CACHE_BYTES: usize = 92 * 1024 * 1024;
 /// What `main.redb` gets of it, for headers and txids of the newest blocks.
@@ -176,6 +178,8 @@ pub const MEMPOOL_BATCH_MAX: usize = 64;
 pub const MEMPOOL_INTERVAL_MIN: Duration = Duration::from_millis(250);
 /// Longest pause between two lists of the node's mempool; one of 100,000 transactions takes a node a quarter second.
 pub const MEMPOOL_INTERVAL_MAX: Duration = Duration::from_secs(10);
+/// While a large mempool is read, views follow each other no faster.
+pub const MEMPOOL_LOADING_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause is this many times what the node needed to list its mempool: 2 % of a core.
 pub const MEMPOOL_PAUSE_FACTOR: u32 = 50;
 /// How often a node is looked at that is behind the index or still fetches the chain.

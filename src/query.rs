@@ -127,16 +127,24 @@ impl View {
         readiness: Readiness,
         changes: Changes,
     ) -> Self {
-        let kept = limits::VIEW_CHANGES_MAX.saturating_sub(1);
-        let first = self.changes.len().saturating_sub(kept);
-        let mut history: Vec<_> = self.changes.iter().skip(first).map(Arc::clone).collect();
-        history.push(Arc::new(changes));
+        let all = self.changes.iter().map(Arc::clone);
+        let all = all.chain([Arc::new(changes)]).rev();
+        let mut scripts = 0_usize;
+        // The last change is kept whatever it names: it is bounded by itself.
+        let within = |changes: &Arc<Changes>| {
+            let is_last = scripts == 0;
+            scripts = scripts.saturating_add(changes.scripts.len());
+            is_last || scripts <= limits::VIEW_SCRIPTS_MAX
+        };
+        let kept = all.take(limits::VIEW_CHANGES_MAX).take_while(within);
+        let mut changes: Vec<_> = kept.collect();
+        changes.reverse();
         Self {
             version: self.version.saturating_add(1),
             snapshot,
             mempool,
             readiness,
-            changes: history,
+            changes,
         }
     }
 }

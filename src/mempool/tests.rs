@@ -1,6 +1,7 @@
 //! Rounds from a fake node over a fake chain.
 
 mod budget;
+mod memory;
 mod naive;
 mod world;
 

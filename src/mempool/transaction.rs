@@ -46,11 +46,15 @@ pub(super) struct ScriptUse {
     by: Users,
 }
 
-/// Most scripts have one, which needs no list.
+/// Most scripts have one, which needs no list; there are so many that a list is kept elsewhere.
 #[derive(Clone)]
 enum Users {
     One(Arc<UnconfirmedTransaction>),
-    Many(Vec<Arc<UnconfirmedTransaction>>),
+    #[expect(
+        clippy::box_collection,
+        reason = "it makes every entry a third smaller"
+    )]
+    Many(Box<Vec<Arc<UnconfirmedTransaction>>>),
 }
 
 /// What an allocator and a counted pointer add to what is allocated.
@@ -125,7 +129,8 @@ impl ScriptUse {
     pub(super) fn add(&mut self, transaction: &Arc<UnconfirmedTransaction>) {
         match &mut self.by {
             Users::One(first) => {
-                self.by = Users::Many(vec![Arc::clone(first), Arc::clone(transaction)]);
+                let both = vec![Arc::clone(first), Arc::clone(transaction)];
+                self.by = Users::Many(Box::new(both));
             }
             Users::Many(transactions) => transactions.push(Arc::clone(transaction)),
         }

@@ -15,7 +15,7 @@ use super::plan::{self, Plan};
 use super::progress::{NodeState, ProgressWriter};
 use super::speed::Stretch;
 use super::{ChainSource, Error, Publish};
-use crate::chain::{Height, PackedBlock, RawBlock};
+use crate::chain::{ChainTip, Height, PackedBlock, RawBlock};
 use crate::index::{self, Index, ScriptPrefix, Snapshot, Touched};
 use crate::limits;
 use crate::mempool::{Mempool, Poller};
@@ -34,6 +34,7 @@ pub(super) struct Writer {
     poller: Poller,
     /// A copy of the last published view.
     published: View,
+    published_at: Instant,
     unpublished: Unpublished,
     publish: Publish,
     progress: ProgressWriter,
@@ -79,6 +80,7 @@ impl Writer {
             index,
             poller: Poller::default(),
             published,
+            published_at: Instant::now(),
             unpublished: Unpublished::Everything,
             publish,
             progress,
@@ -303,6 +305,9 @@ impl Writer {
         let part = self.poller.part();
         self.progress.node(NodeState::Followed);
         self.progress.mempool(part);
+        if part.loading && self.was_published_just_now(tip) {
+            return Ok(Next::Step);
+        }
         let readiness = part.gap().map_or(Readiness::Ready, Readiness::ReadyInPart);
         let is_new = renewed || !self.unpublished.is_empty();
         if self.published.readiness != readiness || is_new {
@@ -314,6 +319,14 @@ impl Writer {
         } else {
             Next::Pause(pause)
         })
+    }
+
+    /// Whether what is known of a large mempool need not be shown yet: each view makes every session look, and costs a
+    /// copy of what the next round changes.
+    fn was_published_just_now(&self, tip: ChainTip) -> bool {
+        self.published.readiness.is_ready()
+            && self.published.tip() == Some(tip)
+            && self.published_at.elapsed() < limits::MEMPOOL_LOADING_INTERVAL
     }
 
     /// Shows the index as far as it is. No session can have a status from such a view, so instead of naming what
@@ -368,6 +381,7 @@ impl Writer {
             view.changes.clear();
         }
         self.published = view.clone();
+        self.published_at = Instant::now();
         (self.publish)(view);
     }
 }

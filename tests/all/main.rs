@@ -12,6 +12,7 @@ mod electrumx;
 mod fixture;
 mod memory;
 mod memory_table;
+mod mempool;
 mod node_states;
 mod notifications;
 mod oracle;

@@ -125,6 +125,24 @@ pub(super) fn script(owner: u8) -> ScriptBuf {
 }
 
 pub(super) fn pay(from: &[OutPoint], to: &[(u8, u64)]) -> Transaction {
+    let to: Vec<_> = to
+        .iter()
+        .map(|(owner, sat)| (script(*owner), *sat))
+        .collect();
+    spend(from, to)
+}
+
+/// Pays to scripts by numbers of which there are many.
+pub(super) fn pay_scripts(from: &[OutPoint], to: &[(u32, u64)]) -> Transaction {
+    let script = |number: u32| ScriptBuf::from(number.to_be_bytes().to_vec());
+    let to: Vec<_> = to
+        .iter()
+        .map(|(number, sat)| (script(*number), *sat))
+        .collect();
+    spend(from, to)
+}
+
+fn spend(from: &[OutPoint], to: Vec<(ScriptBuf, u64)>) -> Transaction {
     Transaction {
         version: transaction::Version::TWO,
         lock_time: absolute::LockTime::ZERO,
@@ -137,10 +155,10 @@ pub(super) fn pay(from: &[OutPoint], to: &[(u8, u64)]) -> Transaction {
             })
             .collect(),
         output: to
-            .iter()
-            .map(|(owner, sat)| TxOut {
-                value: Amount::from_sat(*sat),
-                script_pubkey: script(*owner),
+            .into_iter()
+            .map(|(script_pubkey, sat)| TxOut {
+                value: Amount::from_sat(sat),
+                script_pubkey,
             })
             .collect(),
     }

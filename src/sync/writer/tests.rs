@@ -9,9 +9,10 @@ use tempfile::TempDir;
 
 use super::{Next, Writer, is_chain_above};
 use crate::chain::{Height, PackedBlock, ScriptHash};
+use crate::index::ScriptPrefix;
 use crate::limits;
 use crate::node::Trouble;
-use crate::query::{CatchUp, Changed, Readiness, View};
+use crate::query::{CatchUp, Changed, Changes, Readiness, View};
 use crate::sync::tests::{FakeNode, pay, script, writer};
 use crate::sync::{ChainSource as _, NodeState};
 
@@ -135,6 +136,39 @@ fn a_block_and_the_mempool_that_goes_with_it_come_in_one_view() {
     assert!(!confirmed.mempool.contains(&payment.compute_txid()));
     let position = confirmed.snapshot.position(&payment.compute_txid());
     assert_eq!(position.unwrap().unwrap().height, Height(3));
+}
+
+#[test]
+fn a_view_remembers_the_changes_of_so_many_versions_and_so_many_scripts() {
+    let mut bench = Bench::behind(1);
+    let first = bench.settle().pop().unwrap();
+    let follow = |view: &View, scripts: usize| {
+        let scripts = (0..).take(scripts).map(ScriptPrefix).collect();
+        let (snapshot, mempool) = (Arc::clone(&view.snapshot), Arc::clone(&view.mempool));
+        view.followed_by(snapshot, mempool, Readiness::Ready, Changes { scripts })
+    };
+    let remembered = |view: &View, versions: u64| match view.changed_since(view.version - versions)
+    {
+        Changed::Some(changes) => Some(changes.len()),
+        Changed::All => None,
+    };
+    let mut view = first;
+    for _ in 0..=limits::VIEW_CHANGES_MAX {
+        view = follow(&view, 1);
+    }
+    assert_eq!(remembered(&view, 0), Some(0));
+    assert_eq!(remembered(&view, 64), Some(64));
+    assert_eq!(remembered(&view, 65), None);
+    // The one before the last does not fit beside it, so all before it are forgotten too.
+    view = follow(&follow(&view, 2), limits::VIEW_SCRIPTS_MAX - 1);
+    assert_eq!(remembered(&view, 1), Some(1));
+    assert_eq!(remembered(&view, 2), None);
+    view = follow(&view, 1);
+    assert_eq!(remembered(&view, 2), Some(2));
+    // What is too much by itself is named all the same.
+    view = follow(&view, limits::VIEW_SCRIPTS_MAX + 1);
+    assert_eq!(remembered(&view, 1), Some(1));
+    assert_eq!(remembered(&view, 2), None);
 }
 
 #[test]
