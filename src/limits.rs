@@ -166,7 +166,7 @@ pub const COMMIT_BLOCKS_MAX: u32 = 64;
 pub const COMMIT_TRANSACTIONS_MAX: u32 = 20_000;
 /// Scripts one published change may name; beyond it sessions look at all of theirs again.
 pub const CHANGED_SCRIPTS_MAX: usize = 50_000;
-/// Bytes of memory for the mempool: some 170,000 ordinary transactions. Above it those stay that pay best.
+/// Bytes of memory for the mempool: some 150,000 ordinary transactions. Above it those stay that pay best.
 pub const MEMPOOL_BYTES_MAX: usize = 96 * 1024 * 1024;
 /// Mempool transactions fetched in one round, so that a large mempool does not delay blocks.
 pub const MEMPOOL_FETCH_MAX: usize = 1_024;

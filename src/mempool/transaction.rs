@@ -59,8 +59,9 @@ enum Users {
 
 /// What an allocator and a counted pointer add to what is allocated.
 const ALLOCATED: usize = 2 * size_of::<usize>();
-/// An entry takes so many times its size: tables are two thirds full, and there twice while a copy is changed.
-const ENTRY_FACTOR: usize = 3;
+/// An entry takes so many times its size: tables are two thirds full, there twice while a copy is changed, and not all
+/// that they give back is used again.
+const ENTRY_FACTOR: usize = 4;
 
 impl UnconfirmedTransaction {
     /// The scripts it funds or spends, each once.

@@ -116,6 +116,7 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("claustrum_onion", &["door"]),
     ("clap", &["cli", "config"]),
     ("crc32fast", &["index"]),
+    ("hashbrown", &["mempool"]),
     ("indicatif", &["cli"]),
     ("nix", &["session"]),
     ("qrcode", &["cli"]),

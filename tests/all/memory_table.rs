@@ -21,7 +21,6 @@ const SLOT_BYTES: usize = 16;
 const BLOCKS: usize = 1_000_000;
 const BLOCK_BYTES: usize = 40;
 const CIRCUIT_BYTES: usize = 90_000;
-const MEMPOOL_BYTES: usize = 590;
 /// Clients whose answers wait at one moment, and what waits of those of ordinary wallets in Tor's queues.
 const USUALLY_WAITING: usize = 32;
 const USUALLY_IN_TOR: usize = 16 * MIB;
@@ -32,7 +31,7 @@ fn parts() -> BTreeMap<&'static str, (usize, usize)> {
     let slots = rows * (SCRIPTS + TRANSACTIONS) * SLOT_BYTES;
     let always = |bytes| (bytes, bytes);
     let sessions = limits::SESSIONS_MAX;
-    let mempool = limits::MEMPOOL_TRANSACTIONS_MAX * MEMPOOL_BYTES;
+    let mempool = limits::MEMPOOL_BYTES_MAX;
     let connections = limits::FIRST_CONNECTIONS_MAX + limits::FURTHER_CONNECTIONS_MAX;
     let queue = limits::QUEUE_BYTES_MAX;
     BTreeMap::from([

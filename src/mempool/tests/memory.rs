@@ -21,7 +21,7 @@ const TRANSACTIONS: u32 = 60_000;
 /// Rounds from one copy that is shown to the next.
 const ROUNDS_SHOWN: usize = 4;
 /// The list of all, and what the allocator keeps of it and of whole transactions.
-const BESIDE: u64 = 12 << 20;
+const BESIDE: u64 = 6 << 20;
 
 /// Makes transactions when they are asked for, and keeps none.
 struct Numbers(HashMap<Txid, u32>);
@@ -34,9 +34,9 @@ fn numbered(number: u32) -> Transaction {
         OutPoint::new(Txid::from_byte_array(txid), 0)
     };
     let from = [coin(1), coin(2)];
-    let payee = if number % 10 == 0 { 0 } else { number };
+    let payee = if number.is_multiple_of(10) { 0 } else { number };
     let scripts = [(payee, 500), (TRANSACTIONS + number, 400)];
-    pay_scripts(&from[..1 + usize::from(number % 4 == 0)], &scripts)
+    pay_scripts(&from[..1 + usize::from(number.is_multiple_of(4))], &scripts)
 }
 
 impl MempoolSource for Numbers {

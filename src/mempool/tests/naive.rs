@@ -73,7 +73,7 @@ impl Truth {
 
     fn unspent(&self) -> Vec<OutPoint> {
         let spent: BTreeSet<_> = self.all().flat_map(spends).collect();
-        let made = self.all().flat_map(|made| outpoints(made));
+        let made = self.all().flat_map(outpoints);
         let all = Self::coins().chain(made);
         all.filter(|outpoint| !spent.contains(outpoint)).collect()
     }
@@ -154,11 +154,7 @@ impl Truth {
     /// Shows it to the poller.
     fn set(&self, world: &World) {
         world.confirmed.borrow_mut().clear();
-        let mined = self
-            .blocks
-            .iter()
-            .flatten()
-            .flat_map(|made| outpoints(made));
+        let mined = self.blocks.iter().flatten().flat_map(outpoints);
         for outpoint in Self::coins().chain(mined) {
             let (owner, amount) = self.outputs[&outpoint];
             world.confirm(outpoint, owner, amount);
@@ -178,7 +174,7 @@ impl Truth {
                 .iter()
                 .map(|it| it.outpoint)
                 .collect();
-            let made = self.unconfirmed.iter().flat_map(|made| outpoints(made));
+            let made = self.unconfirmed.iter().flat_map(outpoints);
             let made: BTreeSet<_> = made.filter(|it| self.outputs[it].0 == owner).collect();
             let all: BTreeSet<_> = self.unspent().into_iter().collect();
             assert_eq!(unspent, &made & &all);
@@ -217,7 +213,7 @@ impl Truth {
                 0
             }
         };
-        let made = self.unconfirmed.iter().flat_map(|made| outpoints(made));
+        let made = self.unconfirmed.iter().flat_map(outpoints);
         let spent = self.unconfirmed.iter().flat_map(spends);
         let made: i64 = made.map(|outpoint| of_owner(&outpoint)).sum();
         made - spent.map(|outpoint| of_owner(&outpoint)).sum::<i64>()

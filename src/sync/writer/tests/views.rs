@@ -228,10 +228,10 @@ fn is_named(view: &View, changed: &Changed, owner: u8) -> bool {
 
 fn status(view: &View, owner: u8) -> Option<String> {
     let question = Query::Status(ScriptHash::of(&script(owner)));
-    match query::answer(view, &NoNode, &question).unwrap() {
-        Answer::Status(status) => status.map(|status: StatusHash| status.to_wire()),
-        _ => panic!("another answer"),
-    }
+    let Answer::Status(status) = query::answer(view, &NoNode, &question).unwrap() else {
+        panic!("another answer");
+    };
+    status.map(|status: StatusHash| status.to_wire())
 }
 
 /// Statuses need no node.
