@@ -18,8 +18,9 @@ use crate::redact::ClientTxid;
 
 pub use memo::StatusMemo;
 
-pub use crate::mempool::MempoolGap;
 pub use crate::node::{FeeMode, FeeRate, MempoolFees};
+
+pub use crate::mempool::MempoolGap;
 
 /// Index and mempool at one moment, and what changed on the way there.
 ///

@@ -26,7 +26,7 @@ struct State {
     active: Vec<BlockHash>,
     blocks: HashMap<BlockHash, ConnectedBlock>,
     outputs: HashMap<OutPoint, SpentOutput>,
-    mempool: Vec<Transaction>,
+    mempool: Vec<(Txid, Transaction)>,
     initial_download: bool,
     trouble: Option<Trouble>,
     /// Before it gives blocks.
@@ -87,7 +87,10 @@ impl FakeNode {
     }
 
     pub(in crate::sync) fn set_mempool(&self, transactions: &[&Transaction]) {
-        self.state().mempool = transactions.iter().copied().cloned().collect();
+        let named = transactions
+            .iter()
+            .map(|transaction| (transaction.compute_txid(), (*transaction).clone()));
+        self.state().mempool = named.collect();
     }
 
     pub(in crate::sync) fn set_initial_download(&self, initial_download: bool) {
@@ -221,7 +224,8 @@ impl State {
             .iter()
             .map(|transaction| vec![self.outputs[&transaction.input[0].previous_output].clone()])
             .collect();
-        self.mempool.retain(|waiting| !txdata.contains(waiting));
+        self.mempool
+            .retain(|(_, waiting)| !txdata.contains(waiting));
         let block = proven(tip.hash, self.mined, txdata);
         let hash = block.block_hash();
         self.blocks.insert(hash, ConnectedBlock { block, spent });
@@ -323,14 +327,15 @@ impl ChainSource for FakeNode {
 impl MempoolSource for FakeNode {
     fn mempool_txids(&self) -> Result<Vec<Txid>, node::Error> {
         let mut state = self.answering()?;
-        let txids = state
-            .mempool
-            .iter()
-            .map(Transaction::compute_txid)
-            .collect();
+        let txids = state.mempool.iter().map(|(txid, _)| *txid).collect();
         if std::mem::take(&mut state.surprise) {
             let waiting = state.mempool.clone();
-            state.mine(&waiting.iter().collect::<Vec<_>>());
+            state.mine(
+                &waiting
+                    .iter()
+                    .map(|(_, waiting)| waiting)
+                    .collect::<Vec<_>>(),
+            );
         }
         Ok(txids)
     }
@@ -342,9 +347,8 @@ impl MempoolSource for FakeNode {
         let state = self.answering()?;
         let find = |txid: &Txid| {
             let mut waiting = state.mempool.iter();
-            waiting
-                .find(|waiting| waiting.compute_txid() == *txid)
-                .cloned()
+            let found = waiting.find(|(waiting, _)| waiting == txid);
+            found.map(|(_, transaction)| transaction.clone())
         };
         Ok(txids.iter().map(find).collect())
     }

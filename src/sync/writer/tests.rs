@@ -5,6 +5,7 @@ mod views;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use bitcoin::OutPoint;
 use tempfile::TempDir;
 
 use super::{Next, Writer, is_chain_above};
@@ -12,7 +13,7 @@ use crate::chain::{Height, PackedBlock, ScriptHash};
 use crate::index::ScriptPrefix;
 use crate::limits;
 use crate::node::Trouble;
-use crate::query::{CatchUp, Changed, Changes, Readiness, View};
+use crate::query::{CatchUp, Changed, Changes, MempoolGap, Readiness, View};
 use crate::sync::tests::{FakeNode, pay, script, writer};
 use crate::sync::{ChainSource as _, NodeState};
 
@@ -136,6 +137,39 @@ fn a_block_and_the_mempool_that_goes_with_it_come_in_one_view() {
     assert!(!confirmed.mempool.contains(&payment.compute_txid()));
     let position = confirmed.snapshot.position(&payment.compute_txid());
     assert_eq!(position.unwrap().unwrap().height, Height(3));
+}
+
+#[test]
+fn a_large_mempool_is_served_while_it_is_read() {
+    let mut bench = Bench::level_with(2);
+    let mut chain = vec![pay(bench.node.coinbase(1), 1)];
+    for _ in 0..limits::MEMPOOL_FETCH_MAX + 100 {
+        let last = chain.last().unwrap().compute_txid();
+        chain.push(pay(OutPoint::new(last, 0), 1));
+    }
+    bench.node.set_mempool(&chain.iter().collect::<Vec<_>>());
+    bench.writer.poller.list_again();
+    bench.writer.published_at -= limits::MEMPOOL_LOADING_INTERVAL;
+    assert_eq!(bench.writer.step().unwrap(), Next::Step);
+    let first = only(std::mem::take(&mut *bench.views.lock().unwrap()));
+    let percent = MempoolGap::Loading(91);
+    assert_eq!(first.readiness, Readiness::ReadyInPart(percent));
+    assert_eq!(first.mempool.len(), limits::MEMPOOL_FETCH_MAX);
+    let progress = bench.writer.progress().reader().now();
+    assert_eq!(progress.mempool_text(), "1024 of 1125 transactions so far");
+
+    let second = only(bench.settle());
+    assert_eq!(second.readiness, Readiness::Ready);
+    assert_eq!(second.mempool.len(), chain.len());
+    assert_eq!(changed(&second), [1]);
+    let progress = bench.writer.progress().reader().now();
+    assert_eq!(progress.mempool_text(), "1125 transactions");
+
+    // One who is shown a part is not shown another one at once.
+    bench.node.set_mempool(&[]);
+    only(bench.settle());
+    bench.node.set_mempool(&chain.iter().collect::<Vec<_>>());
+    assert_eq!(only(bench.settle()).mempool.len(), chain.len());
 }
 
 #[test]
