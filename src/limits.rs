@@ -176,8 +176,12 @@ pub const MEMPOOL_PENDING_BYTES_MAX: usize = 1024 * 1024;
 pub const MEMPOOL_BATCH_MAX: usize = 64;
 /// Shortest pause between two lists of the node's mempool.
 pub const MEMPOOL_INTERVAL_MIN: Duration = Duration::from_millis(250);
-/// Longest pause between two lists of the node's mempool; one of 100,000 transactions takes a node a quarter second.
-pub const MEMPOOL_INTERVAL_MAX: Duration = Duration::from_secs(10);
+/// Longest pause between two lists of the node's mempool.
+pub const MEMPOOL_INTERVAL_MAX: Duration = Duration::from_secs(2);
+/// A mempool of so many transactions is large: a list of 100,000 takes a node a quarter second.
+pub const MEMPOOL_LARGE: usize = 20_000;
+/// Longest pause between two lists of a large mempool.
+pub const MEMPOOL_INTERVAL_LARGE: Duration = Duration::from_secs(10);
 /// While a large mempool is read, views follow each other no faster.
 pub const MEMPOOL_LOADING_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause is this many times what the node needed to list its mempool: 2 % of a core.

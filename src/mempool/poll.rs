@@ -117,8 +117,8 @@ impl Poller {
         self.list_again();
     }
 
-    /// One round, which begins `now`, and the pause until the next one. The caller makes sure that the chain ends in `tip`, for the node
-    /// and for `outputs`, before and after; if it does not after, it calls [`Self::list_again`].
+    /// One round, which begins `now`, and the pause until the next one. The caller makes sure that the chain ends in
+    /// `tip`, for the node and for `outputs`, before and after; if it does not after, it calls [`Self::list_again`].
     ///
     /// After an error too the mempool is one that the node may have had.
     pub(crate) fn round(
@@ -157,7 +157,7 @@ impl Poller {
         let begun = Instant::now();
         self.listed_at = None;
         let listed = source.mempool_txids().map_err(Error::Node)?;
-        self.due = now.checked_add(between_lists(begun.elapsed()));
+        self.due = now.checked_add(between_lists(begun.elapsed(), listed.len()));
         self.listed = listed.len();
         let known = listed.iter().filter(|txid| self.mempool.contains(txid));
         if known.count() < self.mempool.len() {
@@ -266,10 +266,10 @@ impl Poller {
             return;
         }
         let orphans = self.mempool.spending_of(|txid| waiting.contains(txid));
-        self.deferred.extend(
-            self.mempool
-                .remove_with_children(orphans, &mut self.changed),
-        );
+        let left = self
+            .mempool
+            .remove_with_children(orphans, &mut self.changed);
+        self.waiting.extend(left);
     }
 
     /// Takes out what pays least, when all together takes too much memory.
@@ -284,11 +284,16 @@ impl Poller {
     }
 }
 
-/// The pause after a list that took the node so long: it costs it about 2 % of a core.
-fn between_lists(spent: Duration) -> Duration {
+/// The pause after a list of so many transactions that took the node so long: it costs it about 2 % of a core.
+fn between_lists(spent: Duration, listed: usize) -> Duration {
+    let longest = if listed < limits::MEMPOOL_LARGE {
+        limits::MEMPOOL_INTERVAL_MAX
+    } else {
+        limits::MEMPOOL_INTERVAL_LARGE
+    };
     spent
         .saturating_mul(limits::MEMPOOL_PAUSE_FACTOR)
-        .clamp(limits::MEMPOOL_INTERVAL_MIN, limits::MEMPOOL_INTERVAL_MAX)
+        .clamp(limits::MEMPOOL_INTERVAL_MIN, longest)
 }
 
 /// So many eighths.
@@ -303,9 +308,13 @@ mod tests {
     #[test]
     fn lists_follow_the_node_s_time_within_bounds() {
         let bounds = (limits::MEMPOOL_INTERVAL_MIN, limits::MEMPOOL_INTERVAL_MAX);
-        assert_eq!(between_lists(Duration::ZERO), bounds.0);
-        let between = between_lists(Duration::from_millis(10));
-        assert_eq!(between, Duration::from_millis(500));
-        assert_eq!(between_lists(Duration::from_secs(9)), bounds.1);
+        let between =
+            |milliseconds, listed| between_lists(Duration::from_millis(milliseconds), listed);
+        assert_eq!(between(0, 0), bounds.0);
+        assert_eq!(between(10, 0), Duration::from_millis(500));
+        assert_eq!(between(9_000, limits::MEMPOOL_LARGE - 1), bounds.1);
+        let large = limits::MEMPOOL_LARGE;
+        assert_eq!(between(100, large), Duration::from_secs(5));
+        assert_eq!(between(9_000, large), limits::MEMPOOL_INTERVAL_LARGE);
     }
 }
