@@ -214,6 +214,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_of_the_mempool_is_told() {
+        let notice = |gap| notice(Readiness::ReadyInPart(gap)).unwrap();
+        let loading = notice(MempoolGap::Loading(40));
+        assert_eq!(loading, "the mempool is being read: 40 %");
+        assert!(notice(MempoolGap::PayingLeast).contains("that pay least are not known"));
+        assert_eq!(super::notice(Readiness::Ready), None);
+    }
+
+    #[test]
     fn a_silent_node_has_no_fee_estimate() {
         let fee = Query::EstimateFee {
             blocks: 2,
