@@ -97,7 +97,7 @@ impl FakeNode {
         self.state().initial_download = initial_download;
     }
 
-    /// A block comes while the mempool is being read.
+    /// A block comes while the mempool is being read, with all of it, or all but the last if there are several.
     pub(in crate::sync) fn surprise(&self) {
         self.state().surprise = true;
     }
@@ -329,13 +329,10 @@ impl MempoolSource for FakeNode {
         let mut state = self.answering()?;
         let txids = state.mempool.iter().map(|(txid, _)| *txid).collect();
         if std::mem::take(&mut state.surprise) {
-            let waiting = state.mempool.clone();
-            state.mine(
-                &waiting
-                    .iter()
-                    .map(|(_, waiting)| waiting)
-                    .collect::<Vec<_>>(),
-            );
+            let mut waiting = state.mempool.clone();
+            waiting.truncate(waiting.len().max(2) - 1);
+            let mined: Vec<_> = waiting.iter().map(|(_, waiting)| waiting).collect();
+            state.mine(&mined);
         }
         Ok(txids)
     }

@@ -35,7 +35,7 @@ enum Event {
     Mine(Vec<bool>),
     /// So many blocks give way to as many and one more, empty ones.
     Reorg(usize),
-    /// A block with the whole mempool comes while the mempool is read.
+    /// A block with the mempool but for its last comes while the mempool is read.
     Surprise,
 }
 
@@ -101,7 +101,10 @@ impl Scene {
                     .node
                     .set_mempool(&self.waiting.iter().collect::<Vec<_>>());
                 self.bench.node.surprise();
-                self.blocks.push(std::mem::take(&mut self.waiting));
+                let rest = self
+                    .waiting
+                    .split_off((self.waiting.len().max(2) - 1).min(self.waiting.len()));
+                self.blocks.push(std::mem::replace(&mut self.waiting, rest));
                 return;
             }
         }
