@@ -100,8 +100,6 @@ pub const SCRUB_INTERVAL: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const VERIFIED_BLOCKS: u32 = 10;
 /// Bytes of one blob of a segment: with key and lengths it fills a page of 8 KiB.
 pub const SEGMENT_BLOB_BYTES: usize = 8150;
-/// Bytes of a blob of txids: it fits into a page of the file, and of those read for a history most are not wanted.
-pub const TXIDS_BLOB_BYTES: usize = 4060;
 /// Pages that redb keeps in memory for one segment that is being written; what fits is written once.
 pub const SEGMENT_WRITE_CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// Segments that are written at a time once the index is built: of the newest blocks, and of a merge.

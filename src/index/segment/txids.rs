@@ -39,7 +39,7 @@ impl<'a> TxidSegmentBuilder<'a> {
     /// Adds the next transactions: their txids, 32 bytes each.
     pub(in crate::index) fn push(&mut self, txids: &[[u8; TXID_BYTES]]) -> Result<(), Error> {
         for txid in txids {
-            if self.blob.len() + TXID_BYTES + FRAME_BYTES > limits::TXIDS_BLOB_BYTES {
+            if self.blob.len() + TXID_BYTES + FRAME_BYTES > limits::SEGMENT_BLOB_BYTES {
                 self.flush()?;
             }
             self.blob.extend_from_slice(txid);
