@@ -76,6 +76,7 @@ use segment::SegmentId;
 use segment::cache::CacheBudget;
 use segment::store::{Directory, Store};
 use segments::Segments;
+use snapshot::Parts;
 
 /// First 64 bits of a keyed hash of the script hash: the key of a script inside this installation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -224,16 +225,14 @@ impl Index {
         let (blocks, segments, recent) = open::load(&tables, &identity, &*store, &budget)?;
         let segments = Arc::new(segments);
         let health = Health::default();
-        let snapshot = Snapshot::new(
-            network,
-            keyed,
+        let parts = Parts {
             blocks,
-            Arc::clone(&segments),
-            recent.clone(),
-            NewestPlaces::default(),
+            segments: Arc::clone(&segments),
+            recent: recent.clone(),
+            newest: NewestPlaces::default(),
             tables,
-            health.clone(),
-        );
+        };
+        let snapshot = Snapshot::new(network, keyed, health.clone(), parts);
         Ok(Self {
             network,
             keyed,
@@ -286,16 +285,15 @@ impl Index {
     }
 
     fn renew(&mut self, blocks: Blocks, tables: Tables) {
-        self.snapshot = Arc::new(Snapshot::new(
-            self.network,
-            self.keyed,
+        let parts = Parts {
             blocks,
-            Arc::clone(&self.segments),
-            self.recent.clone(),
-            self.newest.clone(),
+            segments: Arc::clone(&self.segments),
+            recent: self.recent.clone(),
+            newest: self.newest.clone(),
             tables,
-            self.health.clone(),
-        ));
+        };
+        let health = self.health.clone();
+        self.snapshot = Arc::new(Snapshot::new(self.network, self.keyed, health, parts));
     }
 
     /// What is found wrong with it from now on.

@@ -1,5 +1,6 @@
 //! A question about the chain, answered from one view of index and mempool.
 
+mod answer;
 mod chain;
 mod history;
 mod memo;
@@ -8,19 +9,21 @@ mod reader;
 use std::fmt;
 use std::sync::Arc;
 
-use bitcoin::{BlockHash, Transaction, Txid};
+use bitcoin::{BlockHash, Txid};
 
-use crate::chain::{ChainTip, EntryHeight, Height, Network, ScriptHash, StatusHash};
+use crate::chain::{ChainTip, Height, ScriptHash};
 use crate::index::{self, Effort, ScriptPrefix, Snapshot};
 use crate::limits;
 use crate::mempool::Mempool;
 use crate::redact::ClientTxid;
 
+pub use answer::{
+    Answer, BlockOfTransaction, HeaderProof, HistoryRow, UnspentRow, WholeTransaction,
+};
 pub use memo::StatusMemo;
 
-pub use crate::node::{FeeMode, FeeRate, MempoolFees};
-
 pub use crate::mempool::MempoolGap;
+pub use crate::node::{FeeMode, FeeRate, MempoolFees};
 
 /// Index and mempool at one moment, and what changed on the way there.
 ///
@@ -221,122 +224,6 @@ pub enum Query {
     WholeTransaction(ClientTxid),
 }
 
-/// An answer, still free of the protocol's shapes. It tells what was asked, so it cannot be printed.
-pub enum Answer {
-    /// In satoshi; `unconfirmed` is relative to `confirmed` and may be negative.
-    Balance {
-        /// Sum of the confirmed unspent outputs.
-        confirmed: u64,
-        /// What the mempool adds.
-        unconfirmed: i64,
-    },
-    /// `None` when the node cannot tell.
-    Fee(Option<FeeRate>),
-    /// `(sat/vB, virtual bytes)`, strictly decreasing.
-    FeeHistogram(Vec<(f64, u64)>),
-    /// One header.
-    Header {
-        /// Its 80 bytes.
-        header: [u8; 80],
-        /// Present when a checkpoint was asked for.
-        proof: Option<HeaderProof>,
-    },
-    /// Consecutive headers.
-    Headers {
-        /// Their bytes, 80 each.
-        headers: Vec<u8>,
-        /// Of the last one, when a checkpoint was asked for.
-        proof: Option<HeaderProof>,
-    },
-    /// Confirmed rows in chain order, then unconfirmed ones.
-    History(Vec<HistoryRow>),
-    /// Siblings from the transaction upward, and its index in the block.
-    Merkle {
-        /// Height of the block.
-        height: Height,
-        /// Deepest first.
-        siblings: Vec<[u8; 32]>,
-        /// Index in the block.
-        index: u32,
-    },
-    /// The node's fee limits.
-    MempoolFees(MempoolFees),
-    /// `None` for a script without history.
-    Status(Option<StatusHash>),
-    /// The last header.
-    Tip {
-        /// Its height.
-        height: Height,
-        /// Its 80 bytes.
-        header: [u8; 80],
-    },
-    /// Its bytes, with witness.
-    Transaction(Vec<u8>),
-    /// The transaction at a place in a block.
-    TransactionAt {
-        /// The transaction.
-        txid: Txid,
-        /// When a proof was asked for, siblings from the transaction upward.
-        siblings: Option<Vec<[u8; 32]>>,
-    },
-    /// Confirmed rows in chain order, then unconfirmed ones.
-    Unspent(Vec<UnspentRow>),
-    /// In all its parts.
-    WholeTransaction(Box<WholeTransaction>),
-}
-
-/// A header's place in the Merkle tree over all header hashes up to a checkpoint.
-pub struct HeaderProof {
-    /// Siblings, deepest first.
-    pub branch: Vec<[u8; 32]>,
-    /// The root.
-    pub root: [u8; 32],
-}
-
-/// A transaction in all its parts, and where it stands.
-pub struct WholeTransaction {
-    /// The transaction.
-    pub transaction: Transaction,
-    /// Its block; `None` while it is unconfirmed.
-    pub block: Option<BlockOfTransaction>,
-    /// Whose addresses its outputs are shown by.
-    pub network: Network,
-}
-
-/// The block of a transaction.
-pub struct BlockOfTransaction {
-    /// Its hash.
-    pub hash: BlockHash,
-    /// Blocks from it to the tip, itself included.
-    pub confirmations: u32,
-    /// What its header says, in seconds since 1970.
-    pub time: u32,
-}
-
-/// One transaction of a history.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct HistoryRow {
-    /// The transaction.
-    pub txid: Txid,
-    /// Where it stands.
-    pub height: EntryHeight,
-    /// Its fee in satoshi, while it is unconfirmed.
-    pub fee: Option<u64>,
-}
-
-/// One unspent output.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct UnspentRow {
-    /// The transaction that created it.
-    pub txid: Txid,
-    /// Its index there.
-    pub vout: u32,
-    /// Its block; `None` while unconfirmed.
-    pub height: Option<Height>,
-    /// In satoshi.
-    pub value: u64,
-}
-
 /// Why there is no answer. Each variant becomes one fixed text for the client.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -515,16 +402,4 @@ fn ready(view: &View) -> Result<&View, Error> {
         Readiness::CatchingUp(catch_up) => Err(Error::CatchingUp(catch_up)),
         Readiness::Stale => Err(Error::Stale),
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fmt::{Debug, Display};
-
-    use super::{Answer, HistoryRow, UnspentRow, WholeTransaction};
-
-    static_assertions::assert_not_impl_any!(Answer: Debug, Display, serde::Serialize);
-    static_assertions::assert_not_impl_any!(HistoryRow: Debug, Display, serde::Serialize);
-    static_assertions::assert_not_impl_any!(UnspentRow: Debug, Display, serde::Serialize);
-    static_assertions::assert_not_impl_any!(WholeTransaction: Debug, Display, serde::Serialize);
 }

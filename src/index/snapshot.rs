@@ -50,6 +50,15 @@ pub struct Snapshot {
     health: Health,
 }
 
+/// What a snapshot is made of.
+pub(super) struct Parts {
+    pub(super) blocks: Blocks,
+    pub(super) segments: Arc<Segments>,
+    pub(super) recent: Recent,
+    pub(super) newest: NewestPlaces,
+    pub(super) tables: Tables,
+}
+
 /// A transaction and where it stands.
 struct Located {
     number: TxNum,
@@ -66,28 +75,19 @@ struct WantedOutput<'a> {
 }
 
 impl Snapshot {
-    pub(super) fn new(
-        network: Network,
-        keyed: KeyedHash,
-        blocks: Blocks,
-        segments: Arc<Segments>,
-        recent: Recent,
-        newest: NewestPlaces,
-        tables: Tables,
-        health: Health,
-    ) -> Self {
+    pub(super) fn new(network: Network, keyed: KeyedHash, health: Health, parts: Parts) -> Self {
         Self {
             network,
             keyed,
-            blocks,
-            headers: tables.headers,
-            segments,
+            blocks: parts.blocks,
+            headers: parts.tables.headers,
+            segments: parts.segments,
             delta: DeltaLayer {
-                recent,
-                txids: tables.txids,
+                recent: parts.recent,
+                txids: parts.tables.txids,
                 keyed,
             },
-            newest,
+            newest: parts.newest,
             health,
         }
     }

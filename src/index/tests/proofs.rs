@@ -244,7 +244,8 @@ fn a_proof_that_does_not_lead_to_the_header_is_an_error() {
         }
         files.add(&block, false);
     }
-    index.read_from(Arc::new(files)).unwrap();
+    index.files = Some(Arc::new(files));
+    index.renew_files().unwrap();
     let error = error_of(index.snapshot().proven(position));
     assert_eq!(error.kind(), ErrorKind::Environment);
     assert!(index.check(Extent::Full).is_err());
