@@ -203,7 +203,7 @@ mod tests {
                 .to_text()
                 .contains("3 of 5 blocks, 60 blocks a minute, 1 min left\n")
         );
-        let line = "\nalarm     failed to read the index: the file is damaged\ntor ";
+        let line = "\nalarm     failed to read the index: the file is damaged\nmempool ";
         assert!(status.to_text().contains(line));
         let line = "broadcast tor-peers: not ready: Tor is not connected\n";
         assert!(status.to_text().ends_with(line));

@@ -299,7 +299,7 @@ fn files_that_are_gone_or_hold_something_else_are_noticed() {
         }
     }
     let mut cut = files.clone();
-    cut.bytes.last_mut().unwrap().pop();
+    cut.bytes.first_mut().unwrap().pop();
     let error = error_of(index.read_from(Arc::new(cut)));
     assert_eq!(error.kind(), ErrorKind::Environment);
     index.read_from(Arc::new(files)).unwrap();

@@ -63,7 +63,7 @@ fn index(chain: &Chain, way: Way) -> Index {
     let mut files = Files::default();
     match way {
         Way::Installed(kind) => {
-            let count = chain.blocks.len() - 2;
+            let count = chain.blocks.len() - 1;
             install(&mut index, chain, count, &mut files, kind == Kind::Places);
             let keep = Height(u32::try_from(count - 1).unwrap());
             index.update(Some(keep), &chain.blocks[count..]).unwrap();
