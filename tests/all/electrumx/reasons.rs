@@ -257,19 +257,6 @@ pub(super) const REASONS: &[Reason] = &[
     },
     // Not served yet.
     Reason {
-        why: "verbose transactions are not served yet",
-        difference: WeRefuse(BAD_REQUEST),
-        classes: &[(&[GET], "verbose", &["true"])],
-    },
-    Reason {
-        why: "verbose transactions are not served yet",
-        difference: Codes {
-            ours: BAD_REQUEST,
-            theirs: NODE,
-        },
-        classes: &[(&[GET], "verbose", &["true"])],
-    },
-    Reason {
         why: "packages are not served yet",
         difference: Codes {
             ours: UNKNOWN_METHOD,

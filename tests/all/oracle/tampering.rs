@@ -16,7 +16,7 @@ use super::wire;
 const DELTA: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("delta");
 const HEADERS: TableDefinition<'_, u32, &[u8; 156]> = TableDefinition::new("headers");
 /// Where the delta row of a block that has nothing but a coinbase says how much this pays.
-const AMOUNT_AT: usize = 20;
+const AMOUNT_AT: usize = 23;
 const CHECKSUM_BYTES: usize = 4;
 /// Until a server has compared its index with the node.
 const REFUSED: Duration = Duration::from_secs(30);
