@@ -20,4 +20,5 @@ mod peer;
 mod sessions;
 mod transcripts;
 mod verbose;
+mod wallets;
 mod watching;

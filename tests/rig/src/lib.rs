@@ -4,7 +4,9 @@
 //! Every process belongs to a handle that ends it, also when a test panics; what a killed test leaves behind is
 //! ended by its guard. Uses nothing of the server's own code, so that it can contradict it.
 
+pub mod contents;
 pub mod crowd;
+pub mod electrum_wallet;
 pub mod electrumx;
 pub mod gate;
 pub mod node;

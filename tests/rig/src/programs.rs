@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result};
 pub enum Program {
     /// Bitcoin Core or Knots.
     Bitcoind,
+    /// A wallet.
+    Electrum,
     /// Another Electrum server.
     ElectrumX,
     /// Lists system calls.
@@ -25,14 +27,18 @@ impl Program {
     /// Where it is; set up first if it has to be.
     pub fn path(self) -> Result<PathBuf> {
         static MACHINE: Once = Once::new();
+        static ELECTRUM: Once = Once::new();
         static ELECTRUMX: Once = Once::new();
         match self {
+            // It comes with a hundred packages of its own.
+            Self::Electrum => set_up(&ELECTRUM, &["electrum"])?,
             // The only one that needs a Python.
             Self::ElectrumX => set_up(&ELECTRUMX, &["electrumx"])?,
             Self::Bitcoind | Self::Strace | Self::Tor | Self::TorGencert => set_up(&MACHINE, &[])?,
         }
         let name = match self {
             Self::Bitcoind => "bitcoind",
+            Self::Electrum => "electrum",
             Self::ElectrumX => "electrumx",
             Self::Strace => "strace",
             Self::Tor => "tor",

@@ -1,4 +1,4 @@
-//! JSON-RPC to a node.
+//! JSON-RPC over HTTP, to a node or to a wallet's daemon.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 const DEADLINE: Duration = Duration::from_secs(120);
 const REPLY_BYTES_MAX: u64 = 1 << 30;
 
-/// A way to a node's RPC port.
+/// A way to an RPC port.
 #[derive(Clone, Debug)]
 pub struct Rpc {
     agent: ureq::Agent,
@@ -69,7 +69,7 @@ impl Rpc {
     }
 
     fn post(&self, path: &str, method: &str, body: &Value) -> Result<Value> {
-        let attempt = || format!("failed to call {method} of the node");
+        let attempt = || format!("failed to call {method}");
         let cookie = std::fs::read_to_string(&self.cookie).with_context(attempt)?;
         let text = self
             .agent
