@@ -1,5 +1,6 @@
 //! Wallets that are not ours, beside a real node: they see what the node says, through payments, blocks and reorgs.
 
+mod descriptors;
 mod electrum;
 
 use std::time::{Duration, Instant};

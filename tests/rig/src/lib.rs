@@ -6,6 +6,7 @@
 
 pub mod contents;
 pub mod crowd;
+pub mod descriptor_wallet;
 pub mod electrum_wallet;
 pub mod electrumx;
 pub mod gate;

@@ -1,5 +1,6 @@
 //! A wallet's visit to an Electrum server, by a client library that is not ours.
 
+mod keep;
 mod measure;
 mod report;
 mod send;
@@ -36,6 +37,13 @@ enum Command {
         way: Way,
         #[command(flatten)]
         send: send::Options,
+    },
+    /// Keeps a wallet of descriptors: scans, gives out addresses, pays.
+    Keep {
+        #[command(flatten)]
+        way: Way,
+        #[command(flatten)]
+        keep: keep::Options,
     },
     /// Opens many connections at once, each with a SOCKS user name and so a circuit of its own.
     Burst {
@@ -108,6 +116,13 @@ fn main() -> Result<()> {
             match way.connect(&way.user)? {
                 ClientType::TCP(client) => send::send(&client, &send, &report),
                 ClientType::Socks5(client) => send::send(&client, &send, &report),
+            }
+        }
+        Command::Keep { way, keep } => {
+            let report = Report { json: way.json };
+            match way.connect(&way.user)? {
+                ClientType::TCP(client) => keep::keep(client, &keep, &report),
+                ClientType::Socks5(client) => keep::keep(client, &keep, &report),
             }
         }
         Command::Burst { way, n } => measure::burst(&way, n),

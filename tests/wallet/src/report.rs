@@ -6,6 +6,18 @@ use electrum_client::bitcoin::block::Header;
 use electrum_client::{GetBalanceRes, GetHistoryRes, ListUnspentRes};
 use serde_json::{Value, json};
 
+/// All that a kept wallet holds.
+pub(crate) struct Holdings {
+    /// Ids and heights, 0 without a proved block.
+    pub(crate) transactions: Vec<(String, u32)>,
+    /// Transaction, index and satoshi.
+    pub(crate) unspent: Vec<(String, u32, u64)>,
+    /// In satoshi.
+    pub(crate) balance: u64,
+    /// Height of the best block that it knows.
+    pub(crate) tip: u32,
+}
+
 /// Prints each step of a visit.
 pub(crate) struct Report {
     pub(crate) json: bool,
@@ -136,6 +148,34 @@ impl Report {
                 took.as_secs_f64()
             ),
             &json!({ "step": "returned", "milliseconds": milliseconds(took) }),
+        );
+    }
+
+    pub(crate) fn address(&self, address: &str) {
+        self.say(address, &json!({ "step": "address", "address": address }));
+    }
+
+    pub(crate) fn sent(&self, txid: &str) {
+        self.say(
+            &format!("sent {txid}"),
+            &json!({ "step": "sent", "txid": txid }),
+        );
+    }
+
+    pub(crate) fn holdings(&self, holdings: &Holdings) {
+        let Holdings {
+            transactions,
+            unspent,
+            balance,
+            tip,
+        } = holdings;
+        self.say(
+            &format!(
+                "holds {balance} sat in {} outputs of {} transactions, at block {tip}",
+                unspent.len(),
+                transactions.len()
+            ),
+            &json!({ "step": "holdings", "transactions": transactions, "unspent": unspent, "balance": balance, "tip": tip }),
         );
     }
 
