@@ -21,6 +21,7 @@ pub mod rpc;
 pub mod server;
 pub mod shape;
 pub mod socks;
+pub mod sparrow;
 pub mod tor_network;
 pub mod trace;
 pub mod wallet;
