@@ -12,3 +12,4 @@ mod no_listener;
 mod silence;
 mod start;
 mod visit;
+mod wallets;
