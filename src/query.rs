@@ -1,6 +1,6 @@
 //! A question about the chain, answered from one view of index and mempool.
 
-mod answer;
+mod answers;
 mod chain;
 mod history;
 mod memo;
@@ -17,7 +17,7 @@ use crate::limits;
 use crate::mempool::Mempool;
 use crate::redact::ClientTxid;
 
-pub use answer::{
+pub use answers::{
     Answer, BlockOfTransaction, HeaderProof, HistoryRow, UnspentRow, WholeTransaction,
 };
 pub use memo::StatusMemo;
