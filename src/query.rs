@@ -21,6 +21,7 @@ pub use answers::{
     Answer, BlockOfTransaction, HeaderProof, HistoryRow, UnspentRow, WholeTransaction,
 };
 pub use memo::StatusMemo;
+pub use reader::NobodyToAsk;
 
 pub use crate::mempool::MempoolGap;
 pub use crate::node::{FeeMode, FeeRate, MempoolFees};
@@ -359,27 +360,6 @@ impl Query {
             | Self::TransactionAt { .. }
             | Self::WholeTransaction(_) => false,
         }
-    }
-}
-
-/// In the place of a node, where waiting for one is too much.
-struct NobodyToAsk;
-
-impl NodeReader for NobodyToAsk {
-    fn raw_transaction(
-        &self,
-        _: &Txid,
-        _: Option<&BlockHash>,
-    ) -> Result<Option<Vec<u8>>, NodeSilent> {
-        Err(NodeSilent)
-    }
-
-    fn estimate_fee(&self, _: u16, _: Option<FeeMode>) -> Result<Option<FeeRate>, NodeSilent> {
-        Err(NodeSilent)
-    }
-
-    fn mempool_fees(&self) -> Result<MempoolFees, NodeSilent> {
-        Err(NodeSilent)
     }
 }
 

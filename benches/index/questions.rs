@@ -4,12 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use bitcoin::{BlockHash, Txid};
+use bitcoin::Txid;
 use claustrum::chain::{Height, Network, ScriptHash};
 use claustrum::index::Index;
 use claustrum::node::BlockFiles;
-use claustrum::query::{self, Answer, FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent};
-use claustrum::query::{Query, Readiness, StatusMemo, View};
+use claustrum::query::{self, Answer, NobodyToAsk, Query, Readiness, StatusMemo, View};
 use claustrum::redact::ClientTxid;
 use claustrum::sync;
 
@@ -20,9 +19,6 @@ use crate::say;
 
 /// CPU seconds that one run of a question repeats it for, at least.
 const RUN_SECONDS: f64 = 0.05;
-
-/// There is none: everything is to be answered without it.
-struct NoNode;
 
 pub(crate) fn measure(
     figures: &mut Figures,
@@ -179,7 +175,7 @@ fn view(index: &Index) -> View {
 }
 
 pub(crate) fn answer(view: &View, query: &Query) -> Result<Answer> {
-    Ok(query::answer(view, &NoNode, query)?)
+    Ok(query::answer(view, &NobodyToAsk, query)?)
 }
 
 /// What one answer takes, in each run.
@@ -202,22 +198,4 @@ fn microseconds(view: &View, query: &Query) -> Result<Vec<f64>> {
         times.push(seconds * 1e6 / count(answers));
     }
     Ok(times)
-}
-
-impl NodeReader for NoNode {
-    fn raw_transaction(
-        &self,
-        _: &Txid,
-        _: Option<&BlockHash>,
-    ) -> Result<Option<Vec<u8>>, NodeSilent> {
-        Err(NodeSilent)
-    }
-
-    fn estimate_fee(&self, _: u16, _: Option<FeeMode>) -> Result<Option<FeeRate>, NodeSilent> {
-        Err(NodeSilent)
-    }
-
-    fn mempool_fees(&self) -> Result<MempoolFees, NodeSilent> {
-        Err(NodeSilent)
-    }
 }

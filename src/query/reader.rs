@@ -26,3 +26,24 @@ impl NodeReader for Node {
         Self::mempool_fees(self).map_err(|_told_by_the_follower| NodeSilent)
     }
 }
+
+/// In the place of a node, where there is none, or waiting for one is too much.
+pub struct NobodyToAsk;
+
+impl NodeReader for NobodyToAsk {
+    fn raw_transaction(
+        &self,
+        _: &Txid,
+        _: Option<&BlockHash>,
+    ) -> Result<Option<Vec<u8>>, NodeSilent> {
+        Err(NodeSilent)
+    }
+
+    fn estimate_fee(&self, _: u16, _: Option<FeeMode>) -> Result<Option<FeeRate>, NodeSilent> {
+        Err(NodeSilent)
+    }
+
+    fn mempool_fees(&self) -> Result<MempoolFees, NodeSilent> {
+        Err(NodeSilent)
+    }
+}

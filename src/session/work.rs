@@ -178,30 +178,11 @@ mod tests {
     use crate::broadcast::{Broadcaster, NotReady, Refusal, Taken};
     use crate::chain::Network;
     use crate::electrum::{Conversation, Identity, Next};
-    use crate::query::{FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent, Readiness};
+    use crate::query::{NobodyToAsk, Readiness};
     use crate::session::ReadPool;
-    use bitcoin::BlockHash;
     use bitcoin::hashes::Hash as _;
     use std::time::Duration;
     use tokio::sync::watch;
-
-    struct NoNode;
-
-    impl NodeReader for NoNode {
-        fn raw_transaction(
-            &self,
-            _: &Txid,
-            _: Option<&BlockHash>,
-        ) -> Result<Option<Vec<u8>>, NodeSilent> {
-            Err(NodeSilent)
-        }
-        fn estimate_fee(&self, _: u16, _: Option<FeeMode>) -> Result<Option<FeeRate>, NodeSilent> {
-            Err(NodeSilent)
-        }
-        fn mempool_fees(&self) -> Result<MempoolFees, NodeSilent> {
-            Err(NodeSilent)
-        }
-    }
 
     /// A batch whose reply is large, because all its members are errors with long ids.
     fn large(conversation: &mut Conversation) -> Pending {
@@ -241,7 +222,7 @@ mod tests {
     fn services(broadcaster: impl Broadcaster + 'static) -> Arc<Services> {
         Arc::new(Services::new(
             watch::channel(None).1,
-            Arc::new(NoNode),
+            Arc::new(NobodyToAsk),
             Arc::new(broadcaster),
             ReadPool::new(1),
             Identity::of(Network::Regtest),

@@ -9,9 +9,7 @@ use proptest::prelude::*;
 
 use super::Bench;
 use crate::chain::{ScriptHash, StatusHash};
-use crate::query::{
-    self, Answer, Changed, FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent, Query, View,
-};
+use crate::query::{self, Answer, Changed, NobodyToAsk, Query, View};
 use crate::sync::tests::{pay, script};
 
 /// Blocks below all that happens; the coinbases of some of them are spent.
@@ -231,31 +229,10 @@ fn is_named(view: &View, changed: &Changed, owner: u8) -> bool {
 
 fn status(view: &View, owner: u8) -> Option<String> {
     let question = Query::Status(ScriptHash::of(&script(owner)));
-    let Answer::Status(status) = query::answer(view, &NoNode, &question).unwrap() else {
+    let Answer::Status(status) = query::answer(view, &NobodyToAsk, &question).unwrap() else {
         panic!("another answer");
     };
     status.map(|status: StatusHash| status.to_wire())
-}
-
-/// Statuses need no node.
-struct NoNode;
-
-impl NodeReader for NoNode {
-    fn raw_transaction(
-        &self,
-        _: &Txid,
-        _: Option<&bitcoin::BlockHash>,
-    ) -> Result<Option<Vec<u8>>, NodeSilent> {
-        Err(NodeSilent)
-    }
-
-    fn estimate_fee(&self, _: u16, _: Option<FeeMode>) -> Result<Option<FeeRate>, NodeSilent> {
-        Err(NodeSilent)
-    }
-
-    fn mempool_fees(&self) -> Result<MempoolFees, NodeSilent> {
-        Err(NodeSilent)
-    }
 }
 
 proptest! {
