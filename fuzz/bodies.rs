@@ -9,7 +9,7 @@ use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash as _;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, BlockHash, ScriptBuf, Transaction, TxIn, TxOut, Txid};
-use claustrum::broadcast::{Broadcaster as _, NotReady, Quota};
+use claustrum::broadcast::{Broadcaster as _, NotReady, PackageMember, Quota};
 use claustrum::chain::{ChainTip, EntryHeight, Height, HistoryEntry, Network, StatusHash};
 use claustrum::electrum::{
     Conversation, Exchange, Heard, Identity, LineBuffer, Next, Source, WireError,
@@ -403,6 +403,15 @@ impl Source for Anything {
     fn broadcast(&self, transaction: &RawTransaction) -> Result<Txid, WireError> {
         let taken = NotReady.take(transaction, &Quota::new());
         taken.map(|taken| taken.txid).map_err(WireError::Refused)
+    }
+
+    fn broadcast_package(
+        &self,
+        transactions: &[RawTransaction],
+    ) -> Result<Vec<PackageMember>, WireError> {
+        let taken = NotReady.take_package(transactions, &Quota::new());
+        let taken = taken.map(|taken| taken.members);
+        taken.map_err(WireError::PackageRefused)
     }
 }
 

@@ -8,6 +8,7 @@ mod delivery;
 mod dispatcher;
 mod job;
 mod own_node;
+mod package;
 mod peer;
 mod pool;
 mod queue;
@@ -28,6 +29,7 @@ pub use conversation::{Conversation, DeliveryEnd, Progress};
 pub use delivery::{DialFailed, Dialer};
 pub use dispatcher::Hindrance;
 pub use own_node::OwnNode;
+pub use package::{PackageMember, PackageRefusal, TakenPackage};
 pub use peer::{Host, Peer, PeerAddress, PeerFault, PeerNetwork, Transport};
 pub use pool::Networks;
 pub use queue::Alarm;
@@ -44,6 +46,13 @@ use crate::redact::RawTransaction;
 pub trait Broadcaster: Send + Sync {
     /// Judges a transaction, and takes it if it is new. Blocking. `quota` is what its session may still queue.
     fn take(&self, transaction: &RawTransaction, quota: &Quota) -> Result<Taken, Refusal>;
+
+    /// Judges parents and, last, their child, and takes all of them or none. Blocking.
+    fn take_package(
+        &self,
+        transactions: &[RawTransaction],
+        quota: &Quota,
+    ) -> Result<TakenPackage, PackageRefusal>;
 }
 
 /// A transaction that was taken: it is on its way, or was known before.
@@ -64,5 +73,14 @@ impl Broadcaster for NotReady {
     fn take(&self, transaction: &RawTransaction, _quota: &Quota) -> Result<Taken, Refusal> {
         admission::decoded(transaction)?;
         Err(Refusal::NotReady)
+    }
+
+    fn take_package(
+        &self,
+        transactions: &[RawTransaction],
+        _quota: &Quota,
+    ) -> Result<TakenPackage, PackageRefusal> {
+        package::package(transactions)?;
+        Err(PackageRefusal::NotTaken(Refusal::NotReady))
     }
 }

@@ -12,6 +12,7 @@ mod exchange;
 mod frame;
 mod message;
 mod method;
+mod package;
 mod padding;
 mod params;
 mod reply;

@@ -196,6 +196,8 @@ pub const NODE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 pub const FORK_SEARCH_BATCH: u32 = 144;
 /// Weight of a transaction taken for broadcast; nodes relay no larger one.
 pub const TRANSACTION_WEIGHT_MAX: u64 = 400_000;
+/// Transactions of a package: a child and four parents, which peers fetch over one connection.
+pub const PACKAGE_MAX: usize = 5;
 /// A message of a peer that is told of a transaction: it may push headers or addresses, which are passed over.
 pub const PEER_MESSAGE_BYTES_MAX: usize = 400_000;
 /// Bytes of such a peer in all; a chatty one sends a few thousand in the life of a connection.

@@ -1,8 +1,11 @@
 //! A transaction leaves by the operator's node.
 
+use bitcoin::{Transaction, Wtxid};
+
 use super::admission::decoded;
+use super::package::package;
 use super::refusal::Verdict;
-use super::{Broadcaster, Quota, Refusal, Taken};
+use super::{Broadcaster, PackageMember, PackageRefusal, Quota, Refusal, Taken, TakenPackage};
 use crate::node::{SendError, Sender};
 use crate::redact::RawTransaction;
 
@@ -34,5 +37,25 @@ impl Broadcaster for OwnNode {
             },
             Err(SendError::Node(_)) => Err(Refusal::NotReady),
         }
+    }
+
+    /// The node may take parents and refuse their child.
+    fn take_package(
+        &self,
+        transactions: &[RawTransaction],
+        _quota: &Quota,
+    ) -> Result<TakenPackage, PackageRefusal> {
+        let package = package(transactions)?;
+        let wtxids: Vec<Wtxid> = package.iter().map(Transaction::compute_wtxid).collect();
+        let reasons = self.sender.send_package(transactions, &wtxids);
+        let reasons = reasons.map_err(|_silent| PackageRefusal::NotTaken(Refusal::NotReady))?;
+        Ok(TakenPackage {
+            members: package
+                .iter()
+                .zip(&reasons)
+                .map(|(transaction, reason)| PackageMember::new(transaction, reason.as_ref()))
+                .collect(),
+            settled: None,
+        })
     }
 }

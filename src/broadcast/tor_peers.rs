@@ -10,10 +10,11 @@ use zeroize::Zeroizing;
 use super::admission::Admission;
 use super::delivery::Dialer;
 use super::dispatcher::{Dispatcher, Hindrance};
+use super::package::package;
 use super::peer::Host;
 use super::queue::Alarm;
 use super::timing::Timing;
-use super::{Broadcaster, Quota, Refusal, Settings, Taken};
+use super::{Broadcaster, PackageRefusal, Quota, Refusal, Settings, Taken, TakenPackage};
 use crate::chain::Network;
 use crate::node::Judge;
 use crate::redact::RawTransaction;
@@ -74,5 +75,14 @@ impl TorPeers {
 impl Broadcaster for TorPeers {
     fn take(&self, transaction: &RawTransaction, quota: &Quota) -> Result<Taken, Refusal> {
         self.admission.take(transaction, quota)
+    }
+
+    fn take_package(
+        &self,
+        transactions: &[RawTransaction],
+        _quota: &Quota,
+    ) -> Result<TakenPackage, PackageRefusal> {
+        package(transactions)?;
+        Err(PackageRefusal::NotTaken(Refusal::NotReady))
     }
 }

@@ -50,7 +50,7 @@ fn whitelist(method: Method, user: &str) -> String {
             .iter()
             .filter(|call| !call.is_for_broadcast())
             .map(|call| call.name())
-            .chain([Sender::CALL.name()])
+            .chain([Sender::CALL.name(), Sender::PACKAGE_CALL.name()])
             .collect(),
     };
     format!(

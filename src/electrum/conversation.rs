@@ -177,6 +177,7 @@ impl Conversation {
                 Ok(Task::WatchTip)
             }
             Method::Broadcast(transaction) => Ok(Task::Broadcast(transaction)),
+            Method::BroadcastPackage(package) => Ok(Task::BroadcastPackage(package)),
             Method::Ask(query) => Ok(Task::Ask(query)),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::broadcast::Refusal;
+use crate::broadcast::{PackageRefusal, Refusal};
 use crate::query::{self, CatchUp, MempoolGap, Query, Readiness};
 
 /// Every error a client can get. Nothing that a client, the node or a peer said can become part of its text.
@@ -52,6 +52,8 @@ pub enum WireError {
     Busy,
     /// A transaction that was not taken.
     Refused(Refusal),
+    /// A package that was not judged.
+    PackageRefused(PackageRefusal),
 }
 
 impl WireError {
@@ -90,7 +92,8 @@ impl WireError {
             | Self::Unanswerable
             | Self::HistoryTooLarge
             | Self::Busy
-            | Self::Refused(_) => 1,
+            | Self::Refused(_)
+            | Self::PackageRefused(_) => 1,
         }
     }
 
@@ -123,6 +126,12 @@ impl WireError {
             Self::Refused(refusal) => {
                 return Cow::Owned(format!(
                     "the transaction was rejected by network rules.\n\n{}",
+                    refusal.text()
+                ));
+            }
+            Self::PackageRefused(refusal) => {
+                return Cow::Owned(format!(
+                    "the tx package was rejected by network rules.\n\n{}",
                     refusal.text()
                 ));
             }

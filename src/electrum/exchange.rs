@@ -4,10 +4,12 @@ use bitcoin::Txid;
 use serde_json::value::RawValue;
 
 use super::error::WireError;
+use super::package::Package;
 use super::reply::{Reply, TooLarge};
 use super::shapes::Shaped;
 use super::subscriptions::Findings;
 use super::version::ProtocolVersion;
+use crate::broadcast::PackageMember;
 use crate::chain::ScriptHash;
 use crate::query::{Answer, Query};
 use crate::redact::RawTransaction;
@@ -20,6 +22,11 @@ pub trait Source {
     fn ask(&self, query: &Query) -> Result<Answer, WireError>;
     /// Hands a transaction on.
     fn broadcast(&self, transaction: &RawTransaction) -> Result<Txid, WireError>;
+    /// Hands transactions on together; what was said of each.
+    fn broadcast_package(
+        &self,
+        transactions: &[RawTransaction],
+    ) -> Result<Vec<PackageMember>, WireError>;
 }
 
 /// What an exchange waits for, so that what is slow does not hold up what is fast.
@@ -69,6 +76,8 @@ pub(super) enum Task {
     WatchTip,
     /// A transaction to hand on.
     Broadcast(RawTransaction),
+    /// Transactions to hand on together.
+    BroadcastPackage(Package),
 }
 
 impl Exchange {
@@ -79,7 +88,7 @@ impl Exchange {
     /// What it waits for.
     pub fn lane(&self) -> Lane {
         let lanes = self.slots.iter().map(|slot| match &slot.task {
-            Task::Broadcast(_) => Lane::Broadcast,
+            Task::Broadcast(_) | Task::BroadcastPackage(_) => Lane::Broadcast,
             Task::Ask(
                 Query::EstimateFee { .. }
                 | Query::MempoolFees
@@ -108,6 +117,9 @@ impl Exchange {
                 Task::Broadcast(transaction) => source
                     .broadcast(transaction)
                     .and_then(|txid| written(reply.result(id, &txid.to_string()))),
+                Task::BroadcastPackage(package) => source
+                    .broadcast_package(&package.transactions)
+                    .and_then(|members| written(reply.result(id, &package.told(&members)))),
                 Task::Ask(query) => slot.ask(query, source, &mut reply, self.batch),
                 Task::Watch(script_hash) => {
                     let found = source.ask(&Query::Status(*script_hash));
@@ -200,6 +212,13 @@ impl Source for Refusing {
     fn broadcast(&self, _transaction: &RawTransaction) -> Result<Txid, WireError> {
         Err(self.0)
     }
+
+    fn broadcast_package(
+        &self,
+        _transactions: &[RawTransaction],
+    ) -> Result<Vec<PackageMember>, WireError> {
+        Err(self.0)
+    }
 }
 
 #[cfg(test)]
@@ -224,6 +243,9 @@ mod tests {
         }
         fn broadcast(&self, _: &RawTransaction) -> Result<Txid, WireError> {
             Ok(Txid::all_zeros())
+        }
+        fn broadcast_package(&self, _: &[RawTransaction]) -> Result<Vec<PackageMember>, WireError> {
+            Ok(Vec::new())
         }
     }
 

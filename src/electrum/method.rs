@@ -5,6 +5,7 @@ use bitcoin::hex::FromHex as _;
 
 use super::error::WireError;
 use super::message::Request;
+use super::package::Package;
 use super::params::{Argument, Extra, Text, bind, optional, required};
 use super::version::ProtocolVersion;
 use crate::chain::{Height, ScriptHash};
@@ -35,6 +36,8 @@ pub(super) enum Method {
     Unwatch(ScriptHash),
     /// `blockchain.transaction.broadcast`
     Broadcast(RawTransaction),
+    /// `blockchain.transaction.broadcast_package`
+    BroadcastPackage(Package),
     /// Everything else: one question, one answer.
     Ask(Query),
 }
@@ -84,6 +87,9 @@ impl Method {
                 let Text(digits) = required(raw)?;
                 let bytes = Vec::from_hex(&digits).map_err(|_not_hex| WireError::InvalidParams)?;
                 Ok(Self::Broadcast(RawTransaction::new(bytes)))
+            }
+            "blockchain.transaction.broadcast_package" if version >= ProtocolVersion::V1_6 => {
+                Package::parse(request).map(Self::BroadcastPackage)
             }
             "blockchain.relayfee" if version < ProtocolVersion::V1_6 => {
                 nothing(Self::Ask(Query::MempoolFees))
@@ -286,6 +292,10 @@ mod tests {
                 r#"{"raw_tx":"00ff"}"#.to_owned(),
             ),
             (
+                "blockchain.transaction.broadcast_package",
+                r#"{"raw_txs":["00ff"],"verbose":true}"#.to_owned(),
+            ),
+            (
                 "blockchain.estimatefee",
                 r#"{"number":2,"mode":"ECONOMICAL"}"#.to_owned(),
             ),
@@ -338,12 +348,15 @@ mod tests {
     }
 
     #[test]
-    fn fee_methods_depend_on_the_version() {
+    fn some_methods_depend_on_the_version() {
         let known = |name, version| read([name, "[]"], version, |method| method.is_ok());
         assert!(known("blockchain.relayfee", ProtocolVersion::V1_4_3));
         assert!(!known("blockchain.relayfee", ProtocolVersion::V1_6));
         assert!(!known("mempool.get_info", ProtocolVersion::V1_4_3));
         assert!(known("mempool.get_info", ProtocolVersion::V1_6));
+        let package = "blockchain.transaction.broadcast_package";
+        let list = |version| read([package, "[[]]"], version, |method| method.is_ok());
+        assert!(!list(ProtocolVersion::V1_4_3) && list(ProtocolVersion::V1_6));
         assert_eq!(
             fault("mempool.get_info", "[]"),
             Some(WireError::UnknownMethod)

@@ -261,6 +261,7 @@ impl Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broadcast::PackageMember;
     use crate::chain::{EntryHeight, HistoryEntry};
     use crate::electrum::exchange::Source;
     use crate::redact::RawTransaction;
@@ -283,6 +284,9 @@ mod tests {
             Ok(Answer::Status(status(self.1)))
         }
         fn broadcast(&self, _: &RawTransaction) -> Result<Txid, WireError> {
+            Err(WireError::Stale)
+        }
+        fn broadcast_package(&self, _: &[RawTransaction]) -> Result<Vec<PackageMember>, WireError> {
             Err(WireError::Stale)
         }
     }

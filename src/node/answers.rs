@@ -3,8 +3,10 @@
 //! Nodes add and drop fields from version to version; an unknown field is ignored, and a missing one must not empty
 //! a mempool. Amounts are read from their decimal digits, never through a float.
 
+use std::collections::BTreeMap;
+
 use bitcoin::amount::Denomination;
-use bitcoin::{Amount, BlockHash, ScriptBuf};
+use bitcoin::{Amount, BlockHash, ScriptBuf, Wtxid};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -107,6 +109,22 @@ pub(super) struct AcceptTest {
     pub(super) allowed: bool,
     #[serde(rename = "reject-reason")]
     pub(super) reason: Option<String>,
+}
+
+/// `submitpackage`.
+#[derive(Deserialize)]
+pub(super) struct SentPackage {
+    #[serde(default, rename = "package_msg")]
+    pub(super) message: String,
+    /// By transaction id with witnesses.
+    #[serde(default, rename = "tx-results")]
+    pub(super) members: BTreeMap<Wtxid, SentMember>,
+}
+
+/// A transaction of [`SentPackage`].
+#[derive(Deserialize)]
+pub(super) struct SentMember {
+    pub(super) error: Option<String>,
 }
 
 /// `waitfornewblock`.

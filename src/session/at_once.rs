@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bitcoin::Txid;
 use nix::sys::resource::{UsageWho, getrusage};
 
+use crate::broadcast::PackageMember;
 use crate::electrum::{Exchange, Finished, Source, WireError};
 use crate::limits;
 use crate::query::{self, Answer, CatchUp, Query, View};
@@ -118,6 +119,10 @@ impl Source for Little<'_> {
     }
 
     fn broadcast(&self, _: &RawTransaction) -> Result<Txid, WireError> {
+        self.give_up()
+    }
+
+    fn broadcast_package(&self, _: &[RawTransaction]) -> Result<Vec<PackageMember>, WireError> {
         self.give_up()
     }
 }

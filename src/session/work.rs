@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Services;
-use crate::broadcast::{Quota, Settled};
+use crate::broadcast::{PackageMember, Quota, Settled};
 use crate::electrum::{Exchange, Findings, Finished, Lane, Refresh, Source, WireError};
 use crate::limits;
 use crate::query::{self, Answer, CatchUp, Query, StatusMemo, View};
@@ -170,12 +170,26 @@ impl Source for OneView<'_> {
         self.on_their_way.borrow_mut().extend(taken.settled);
         Ok(taken.txid)
     }
+
+    fn broadcast_package(
+        &self,
+        transactions: &[RawTransaction],
+    ) -> Result<Vec<PackageMember>, WireError> {
+        if self.abandoned.is_cancelled() {
+            return Err(WireError::Busy);
+        }
+        let broadcaster = &self.services.broadcaster;
+        let taken = broadcaster.take_package(transactions, self.quota);
+        let taken = taken.map_err(WireError::PackageRefused)?;
+        self.on_their_way.borrow_mut().extend(taken.settled);
+        Ok(taken.members)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broadcast::{Broadcaster, NotReady, Refusal, Taken};
+    use crate::broadcast::{Broadcaster, NotReady, PackageRefusal, Refusal, Taken, TakenPackage};
     use crate::chain::Network;
     use crate::electrum::{Conversation, Identity, Next};
     use crate::query::{NobodyToAsk, Readiness};
@@ -238,6 +252,17 @@ mod tests {
             let settled: Settled = Box::pin(tokio::time::sleep(self.0));
             Ok(Taken {
                 txid: Txid::all_zeros(),
+                settled: Some(settled),
+            })
+        }
+        fn take_package(
+            &self,
+            _: &[RawTransaction],
+            _: &Quota,
+        ) -> Result<TakenPackage, PackageRefusal> {
+            let settled: Settled = Box::pin(tokio::time::sleep(self.0));
+            Ok(TakenPackage {
+                members: Vec::new(),
                 settled: Some(settled),
             })
         }
