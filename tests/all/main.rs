@@ -16,6 +16,7 @@ mod mempool;
 mod node_states;
 mod notifications;
 mod oracle;
+mod packages;
 mod peer;
 mod sessions;
 mod transcripts;

@@ -90,7 +90,7 @@ impl Sort {
                 ("economical", json!("economical")),
             ],
             Self::Flag => vec![("false", json!(false)), ("true", json!(true))],
-            Self::RawList => vec![("unknown", json!([hex(random, 60), hex(random, 60)]))],
+            Self::RawList => packages(around, random),
             Self::Features => vec![("of a server", features())],
         }
     }
@@ -256,6 +256,20 @@ fn one_of_each(
     }
     chosen.push(("unknown", json!(hex(random, bytes))));
     chosen
+}
+
+/// Each transaction alone, and some together.
+fn packages(around: &Surroundings, random: &mut StdRng) -> Vec<(Kind, Value)> {
+    let mut packages: Vec<(Kind, Value)> = one_of_each(&around.raw, 60, random)
+        .into_iter()
+        .map(|(kind, raw)| (kind, json!([raw])))
+        .collect();
+    let spent = &around.raw["confirmed, spent"];
+    packages.push(("of no family", json!([spent.choose(random), spent.last()])));
+    if let Some(family) = around.families.choose(random) {
+        packages.push(("unconfirmed parent and child", json!(family)));
+    }
+    packages
 }
 
 /// Ways to write bytes badly.

@@ -116,6 +116,11 @@ pub(super) const REASONS: &[Reason] = &[
             (&[GET], "verbose", &["a list", "a word", "an object"]),
             (&[BROADCAST], "raw_tx", NO_HEX),
             (&[BROADCAST], "raw_tx", SPACES),
+            (
+                &[PACKAGE],
+                "raw_txs",
+                &["a number", "a word", "an object", "null", "true"],
+            ),
             (&[FEE], "number", NO_NUMBER),
             (&[FEE], "mode", &["a word", "an empty string", "of no name"]),
         ],
@@ -131,6 +136,11 @@ pub(super) const REASONS: &[Reason] = &[
             (&[HEADERS], "start_height", LIKE_A_NUMBER),
             (&[HEADERS], "count", LIKE_A_NUMBER),
             (&[GET], "verbose", &["0", "1"]),
+            (
+                &[PACKAGE],
+                "verbose",
+                &["0", "1", "a list", "a word", "an object"],
+            ),
             (&[FEE], "number", LIKE_A_NUMBER),
             (&[FEE], "mode", &["a list", "a number", "an object", "true"]),
         ],
@@ -255,22 +265,32 @@ pub(super) const REASONS: &[Reason] = &[
         difference: Results(results::same_but_for_services),
         classes: &[(&["server.features"], "version", VERSIONS)],
     },
-    // Not served yet.
+    // Packages.
     Reason {
-        why: "packages are not served yet",
-        difference: Codes {
-            ours: UNKNOWN_METHOD,
-            theirs: BAD_REQUEST,
-        },
-        classes: &[(&[PACKAGE], "version", &["1.6"])],
+        why: "what is in the chain is taken for sent: a wallet that lost the answer asks again",
+        difference: Results(|ours, theirs| ours["success"] == true && theirs["success"] == false),
+        classes: &[(
+            &[PACKAGE],
+            "raw_txs",
+            &[
+                "coinbase, with unspent outputs",
+                "confirmed, with unspent outputs",
+            ],
+        )],
     },
     Reason {
-        why: "packages are not served yet",
-        difference: Codes {
-            ours: UNKNOWN_METHOD,
-            theirs: INVALID_PARAMS,
-        },
-        classes: &[(&[PACKAGE], "version", &["1.6"])],
+        why: "why a transaction is refused is told in texts of each server's own",
+        difference: Results(results::same_package_but_for_texts),
+        classes: &[(
+            &[PACKAGE],
+            "raw_txs",
+            &["coinbase, spent", "confirmed, spent"],
+        )],
+    },
+    Reason {
+        why: "they repeat all that the node says of a package; we say what we know of it",
+        difference: Results(results::same_package_told_in_less_words),
+        classes: &[(&[PACKAGE], "verbose", &["true"])],
     },
     // Sessions and lines.
     Reason {

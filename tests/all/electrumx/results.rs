@@ -35,6 +35,35 @@ pub(super) fn same_but_for_services(ours: &Value, theirs: &Value) -> bool {
     services.is_some() && max == "1.6.0" && *ours == theirs
 }
 
+/// Both refuse the same transactions of a package.
+pub(super) fn same_package_but_for_texts(ours: &Value, theirs: &Value) -> bool {
+    let refused = |told: &Value| -> Option<Vec<Value>> {
+        let errors = told["errors"].as_array()?.iter();
+        errors
+            .map(|error| error["error"].is_string().then(|| error["txid"].clone()))
+            .collect()
+    };
+    let ours_refused = refused(ours);
+    ours["success"] == false
+        && theirs["success"] == false
+        && ours_refused.is_some()
+        && ours_refused == refused(theirs)
+}
+
+/// Both tell of the same transactions of a package.
+pub(super) fn same_package_told_in_less_words(ours: &Value, theirs: &Value) -> bool {
+    let members = |told: &Value| -> Option<Vec<(String, Value)>> {
+        let members = told["tx-results"].as_object()?.iter();
+        Some(
+            members
+                .map(|(wtxid, member)| (wtxid.clone(), member["txid"].clone()))
+                .collect(),
+        )
+    };
+    let ours_told = members(ours);
+    ours["package_msg"].is_string() && ours_told.is_some() && ours_told == members(theirs)
+}
+
 /// Both tell how much pays at least so much, at rates of their own: it never is less at a lower rate, and is the same
 /// at the same.
 pub(super) fn same_staircase(ours: &Value, theirs: &Value) -> bool {

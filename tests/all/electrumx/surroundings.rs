@@ -23,6 +23,8 @@ pub(super) struct Surroundings {
     pub(super) txids: BTreeMap<&'static str, Vec<String>>,
     /// Raw transactions by where the transaction is.
     pub(super) raw: BTreeMap<&'static str, Vec<String>>,
+    /// Raw transactions in the mempool, each behind its only parent there.
+    pub(super) families: Vec<[String; 2]>,
     /// Height and position of those that are in a block.
     pub(super) places: BTreeMap<String, (u64, u64)>,
     /// How many transactions each block has.
@@ -40,6 +42,7 @@ impl Surroundings {
             script_hashes: BTreeMap::new(),
             txids: BTreeMap::new(),
             raw: BTreeMap::new(),
+            families: Vec::new(),
             places: BTreeMap::new(),
             sizes: Vec::new(),
             full_blocks: Vec::new(),
@@ -109,7 +112,18 @@ impl Surroundings {
             .iter()
             .map(|txid| json!([txid, true]))
             .collect();
-        for transaction in node.rpc_batch("getrawtransaction", &txids)? {
+        let transactions = node.rpc_batch("getrawtransaction", &txids)?;
+        for transaction in &transactions {
+            let inputs = list(&transaction["vin"])?;
+            let mut parents = transactions
+                .iter()
+                .filter(|parent| inputs.iter().any(|input| input["txid"] == parent["txid"]));
+            if let (Some(parent), None) = (parents.next(), parents.next()) {
+                self.families
+                    .push([text(&parent["hex"])?, text(&transaction["hex"])?]);
+            }
+        }
+        for transaction in transactions {
             self.note(&transaction, "unconfirmed")?;
             let raw = self.raw.entry("unconfirmed").or_default();
             raw.push(text(&transaction["hex"])?);
