@@ -42,7 +42,9 @@ pub const OUTBOUND_BYTES_SOFT: usize = 128 * 1024;
 pub const LARGE_REPLY_BYTES: usize = 16 * 1024;
 /// Large replies of all sessions together that wait for their clients; when they fill it, another one becomes an error.
 pub const OUTBOUND_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Script hashes one session may watch.
+/// Digits with which a ping is answered at once; more count toward the limit of replies, and wait their turn.
+pub const PONG_AT_ONCE_MAX: usize = 1024;
+/// Scripts and outpoints one session may watch.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 10_000;
 /// Sessions in all.
 pub const SESSIONS_MAX: usize = 400;

@@ -12,9 +12,11 @@ use super::exchange::{Exchange, Finished, Slot, Task};
 use super::message::{Invalid, Member, Message, Request, parse};
 use super::method::{AskedVersions, Method};
 use super::reply::Reply;
+use super::shapes::Pong;
 use super::subscriptions::{Findings, Refresh, Subscriptions};
 use super::version::ProtocolVersion;
 use crate::chain::{ChainTip, ScriptHash};
+use crate::limits;
 use crate::query::Readiness;
 
 /// The state of one client's conversation.
@@ -121,7 +123,8 @@ impl Conversation {
 
     /// Takes note of what was looked at again; appends the notifications it leads to.
     pub fn refreshed(&mut self, findings: &Findings, lines: &mut Vec<u8>) {
-        self.subscriptions.refreshed(findings, lines);
+        let version = self.spoken();
+        self.subscriptions.refreshed(findings, version, lines);
     }
 
     fn slot(
@@ -161,10 +164,14 @@ impl Conversation {
                 heard.close |= version == Err(WireError::UnsupportedVersion);
                 ready(&[&identity.name, version?.as_str()])
             }
-            Method::Features => ready(&Features::of(&identity)),
+            Method::Features => ready(&Features::of(&identity, self.spoken())),
             Method::Banner => ready(&banner(readiness)),
             Method::DonationAddress => ready(&""),
-            Method::Ping => ready(&()),
+            Method::Ping(None) => ready(&()),
+            Method::Ping(Some(length)) if length <= limits::PONG_AT_ONCE_MAX => {
+                ready(&Pong::of(length))
+            }
+            Method::Ping(Some(length)) => Ok(Task::Pong(length)),
             Method::Peers => ready(&[(); 0]),
             Method::AddPeer => ready(&false),
             Method::Unwatch(script_hash) => ready(&self.subscriptions.unwatch(&script_hash)),
@@ -234,7 +241,8 @@ struct Features<'a> {
     protocol_min: &'static str,
     pruning: Option<u32>,
     server_version: &'a str,
-    hash_function: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash_function: Option<&'static str>,
 }
 
 /// No host is told: whoever asks knows the onion address.
@@ -242,7 +250,7 @@ struct Features<'a> {
 struct Hosts {}
 
 impl<'a> Features<'a> {
-    fn of(identity: &'a Identity) -> Self {
+    fn of(identity: &'a Identity, version: ProtocolVersion) -> Self {
         Self {
             genesis_hash: identity.genesis.to_string(),
             hosts: Hosts {},
@@ -250,7 +258,7 @@ impl<'a> Features<'a> {
             protocol_min: ProtocolVersion::MIN.as_str(),
             pruning: None,
             server_version: &identity.name,
-            hash_function: "sha256",
+            hash_function: (version < ProtocolVersion::V1_7).then_some("sha256"),
         }
     }
 }
@@ -342,6 +350,36 @@ mod tests {
         let again = say(&mut conversation, version);
         assert!(!again.close);
         assert!(sent(again).contains("\"code\":1,"));
+    }
+
+    #[test]
+    fn pings_are_padded_from_1_7_on() {
+        let mut identity = Identity::of(Network::Regtest);
+        identity.protocol_max = ProtocolVersion::V1_7;
+        let mut conversation = Conversation::new(Arc::new(identity));
+        let version = r#"{"id":1,"method":"server.version","params":["x","1.7"]}"#;
+        assert!(sent(say(&mut conversation, version)).contains("\"1.7\"]"));
+        let pong = |conversation: &mut Conversation, params: &str| {
+            let line = format!(r#"{{"id":1,"method":"server.ping","params":{params}}}"#);
+            sent(say(conversation, &line))
+        };
+        assert!(pong(&mut conversation, "[]").ends_with("\"result\":{\"data\":\"\"}}\n"));
+        assert!(pong(&mut conversation, r#"[3,"abc"]"#).contains("{\"data\":\"000\"}"));
+        assert!(pong(&mut conversation, r#"{"pong_len":1}"#).contains("{\"data\":\"0\"}"));
+        for params in ["[-1]", "[1,2]", "[1.5]", r#"["1"]"#, "[1,\"\",1]"] {
+            assert!(
+                pong(&mut conversation, params).contains("-32602"),
+                "{params}"
+            );
+        }
+        let notified = r#"{"method":"server.ping","params":{"data":"abcdef"}}"#;
+        assert_eq!(sent(say(&mut conversation, notified)), "");
+        // More than is given at once is work, which the limit of replies bounds.
+        let line = format!(
+            r#"{{"id":1,"method":"server.ping","params":[{}]}}"#,
+            limits::PONG_AT_ONCE_MAX + 1
+        );
+        assert!(matches!(say(&mut conversation, &line).next, Next::Work(_)));
     }
 
     #[test]

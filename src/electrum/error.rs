@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::version::ProtocolVersion;
 use crate::broadcast::{PackageRefusal, Refusal};
 use crate::query::{self, CatchUp, MempoolGap, Query, Readiness};
 
@@ -44,8 +45,10 @@ pub enum WireError {
     NoFeeEstimate,
     /// The index could not be read, or the answer could not be made.
     Unanswerable,
-    /// A history beyond the limit for replies.
-    HistoryTooLarge,
+    /// A history beyond the limit for replies; its code is of this version.
+    HistoryTooLarge(ProtocolVersion),
+    /// More padding asked for than a reply may have.
+    PongTooLarge,
     /// Any other reply beyond it, or a batch whose members before have used it up.
     ReplyTooLarge,
     /// No time or room to answer now.
@@ -80,6 +83,7 @@ impl WireError {
             Self::UnknownMethod => -32601,
             Self::InvalidParams => -32602,
             Self::UnknownTransaction | Self::NodeSilent | Self::NoFeeEstimate => 2,
+            Self::HistoryTooLarge(ProtocolVersion::V1_7) => 10_001,
             Self::LineTooLong
             | Self::BatchLimit
             | Self::VersionAlreadySent
@@ -90,7 +94,8 @@ impl WireError {
             | Self::HeightOutOfRange
             | Self::NotInBlock
             | Self::Unanswerable
-            | Self::HistoryTooLarge
+            | Self::HistoryTooLarge(_)
+            | Self::PongTooLarge
             | Self::Busy
             | Self::Refused(_)
             | Self::PackageRefused(_) => 1,
@@ -120,7 +125,8 @@ impl WireError {
             Self::NodeSilent => "the server's node did not answer; try again later",
             Self::NoFeeEstimate => "cannot estimate fee: the server's node did not answer",
             Self::Unanswerable => "the server cannot answer this",
-            Self::HistoryTooLarge => "history too large",
+            Self::HistoryTooLarge(_) => "history too large",
+            Self::PongTooLarge => "pong_len is above this server's limit",
             Self::ReplyTooLarge => "response too large",
             Self::Busy => "the server has too much to do; try again later",
             Self::Refused(refusal) => {

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::error::WireError;
 use super::package::Package;
 use super::reply::{Reply, TooLarge};
-use super::shapes::Shaped;
+use super::shapes::{Pong, Shaped};
 use super::subscriptions::Findings;
 use super::version::ProtocolVersion;
 use crate::broadcast::PackageMember;
@@ -78,6 +78,8 @@ pub(super) enum Task {
     Broadcast(RawTransaction),
     /// Transactions to hand on together.
     BroadcastPackage(Package),
+    /// A ping to answer with so many digits.
+    Pong(usize),
 }
 
 impl Exchange {
@@ -95,7 +97,9 @@ impl Exchange {
                 | Query::Transaction(_)
                 | Query::WholeTransaction(_),
             ) => Lane::Node,
-            Task::Answered(_) | Task::Ask(_) | Task::Watch(_) | Task::WatchTip => Lane::Index,
+            Task::Answered(_) | Task::Ask(_) | Task::Watch(_) | Task::WatchTip | Task::Pong(_) => {
+                Lane::Index
+            }
         });
         lanes.max().unwrap_or(Lane::Index)
     }
@@ -121,6 +125,9 @@ impl Exchange {
                     .broadcast_package(&package.transactions)
                     .and_then(|members| written(reply.result(id, &package.told(&members)))),
                 Task::Ask(query) => slot.ask(query, source, &mut reply, self.batch),
+                Task::Pong(length) => reply
+                    .result(id, &Pong::of(*length))
+                    .map_err(|TooLarge| WireError::PongTooLarge),
                 Task::Watch(script_hash) => {
                     let found = source.ask(&Query::Status(*script_hash));
                     let told = slot.tell(&found, &mut reply);
@@ -185,7 +192,7 @@ impl Slot {
         let history = matches!(answer, Answer::History(_) | Answer::Unspent(_)) && !batch;
         written.map_err(|TooLarge| {
             if history {
-                WireError::HistoryTooLarge
+                WireError::HistoryTooLarge(self.version)
             } else {
                 WireError::ReplyTooLarge
             }
@@ -286,10 +293,30 @@ mod tests {
             refused.contains("\"code\":1,\"message\":\"history too large\""),
             "{refused}"
         );
+        let newest = Slot {
+            version: ProtocolVersion::V1_7,
+            ..slot(history())
+        };
+        let refused = text(&Exchange::new(false, vec![newest]), &Rows(50), 1000);
+        assert!(
+            refused.contains("\"code\":10001,\"message\":\"history too large\""),
+            "{refused}"
+        );
         let txid = crate::redact::ClientTxid::new(Txid::all_zeros());
         let transaction = Exchange::new(false, vec![slot(Task::Ask(Query::Transaction(txid)))]);
         let refused = text(&transaction, &Rows(1000), 1000);
         assert!(refused.contains("\"code\":-32600,\"message\":\"response too large\""));
+    }
+
+    #[test]
+    fn pongs_share_the_limit_of_replies() {
+        let pongs =
+            |count| Exchange::new(true, (0..count).map(|_| slot(Task::Pong(2000))).collect());
+        let line = text(&pongs(3), &Rows(0), 5000);
+        assert_eq!(line.matches("\"data\":\"0000").count(), 2);
+        assert_eq!(line.matches("\"code\":1,\"message\":\"pong_len").count(), 1);
+        let endless = Exchange::new(false, vec![slot(Task::Pong(usize::MAX))]);
+        assert!(text(&endless, &Rows(0), 5000).len() < 200);
     }
 
     #[test]

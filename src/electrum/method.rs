@@ -1,7 +1,7 @@
 //! The methods of the protocol, with their arguments (protocol methods).
 
-use bitcoin::Txid;
 use bitcoin::hex::FromHex as _;
+use bitcoin::{ScriptBuf, Txid};
 
 use super::error::WireError;
 use super::message::Request;
@@ -22,17 +22,17 @@ pub(super) enum Method {
     Banner,
     /// `server.donation_address`
     DonationAddress,
-    /// `server.ping`
-    Ping,
+    /// `server.ping`; from 1.7 on with so many digits to answer with.
+    Ping(Option<usize>),
     /// `server.peers.subscribe`
     Peers,
     /// `server.add_peer`
     AddPeer,
     /// `blockchain.headers.subscribe`
     WatchTip,
-    /// `blockchain.scripthash.subscribe`
+    /// `blockchain.scripthash.subscribe`, `blockchain.scriptpubkey.subscribe`
     Watch(ScriptHash),
-    /// `blockchain.scripthash.unsubscribe`
+    /// `blockchain.scripthash.unsubscribe`, `blockchain.scriptpubkey.unsubscribe`
     Unwatch(ScriptHash),
     /// `blockchain.transaction.broadcast`
     Broadcast(RawTransaction),
@@ -74,14 +74,20 @@ impl Method {
             "server.features" => nothing(Self::Features),
             "server.banner" => nothing(Self::Banner),
             "server.donation_address" => nothing(Self::DonationAddress),
-            "server.ping" => nothing(Self::Ping),
+            "server.ping" if version >= ProtocolVersion::V1_7 => {
+                let [length, data] = bind(params, ["pong_len", "data"], Extra::Refused)?;
+                let _padding: Option<Text<'_>> = optional(data)?;
+                let length: u64 = optional(length)?.unwrap_or_default();
+                Ok(Self::Ping(Some(
+                    usize::try_from(length).unwrap_or(usize::MAX),
+                )))
+            }
+            "server.ping" => nothing(Self::Ping(None)),
             "server.peers.subscribe" => nothing(Self::Peers),
             "server.add_peer" => {
                 bind(params, ["features"], Extra::Refused).map(|[_]| Self::AddPeer)
             }
             "blockchain.headers.subscribe" => nothing(Self::WatchTip),
-            "blockchain.scripthash.subscribe" => script_hash(request).map(Self::Watch),
-            "blockchain.scripthash.unsubscribe" => script_hash(request).map(Self::Unwatch),
             "blockchain.transaction.broadcast" => {
                 let [raw] = bind(params, ["raw_tx"], Extra::Refused)?;
                 let Text(digits) = required(raw)?;
@@ -98,19 +104,44 @@ impl Method {
                 nothing(Self::Ask(Query::MempoolFees))
             }
             "mempool.get_fee_histogram" => nothing(Self::Ask(Query::FeeHistogram)),
-            _ => question(request).map(Self::Ask),
+            _ => match of_script(request, version)? {
+                Some(method) => Ok(method),
+                None => question(request).map(Self::Ask),
+            },
         }
     }
+}
+
+/// The methods about one script, which is named by its hash, from 1.7 on by itself.
+fn of_script(request: &Request<'_>, version: ProtocolVersion) -> Result<Option<Method>, WireError> {
+    let by_hash = version < ProtocolVersion::V1_7;
+    let family = if by_hash {
+        "blockchain.scripthash."
+    } else {
+        "blockchain.scriptpubkey."
+    };
+    let method = match request.method.strip_prefix(family) {
+        Some("get_balance") => |script_hash| Method::Ask(Query::Balance(script_hash)),
+        Some("get_history") => |script_hash| Method::Ask(Query::History(script_hash)),
+        Some("get_mempool") => |script_hash| Method::Ask(Query::Unconfirmed(script_hash)),
+        Some("listunspent") => |script_hash| Method::Ask(Query::Unspent(script_hash)),
+        Some("subscribe") => Method::Watch,
+        Some("unsubscribe") => Method::Unwatch,
+        Some(_) | None => return Ok(None),
+    };
+    let script_hash = if by_hash {
+        script_hash(request)
+    } else {
+        let [script] = bind(request.params, ["scriptpubkey"], Extra::Refused)?;
+        hash_of_script(script)
+    };
+    script_hash.map(|script_hash| Some(method(script_hash)))
 }
 
 /// The methods that are one question with arguments.
 fn question(request: &Request<'_>) -> Result<Query, WireError> {
     let params = request.params;
     match request.method.as_ref() {
-        "blockchain.scripthash.get_balance" => script_hash(request).map(Query::Balance),
-        "blockchain.scripthash.get_history" => script_hash(request).map(Query::History),
-        "blockchain.scripthash.get_mempool" => script_hash(request).map(Query::Unconfirmed),
-        "blockchain.scripthash.listunspent" => script_hash(request).map(Query::Unspent),
         "blockchain.block.header" => {
             let [height, checkpoint] = bind(params, ["height", "cp_height"], Extra::Refused)?;
             Ok(Query::Header {
@@ -179,6 +210,12 @@ fn script_hash(request: &Request<'_>) -> Result<ScriptHash, WireError> {
     let [script_hash] = bind(request.params, ["scripthash"], Extra::Refused)?;
     let Text(digits) = required(script_hash)?;
     ScriptHash::from_wire(&digits).ok_or(WireError::InvalidParams)
+}
+
+fn hash_of_script(argument: Argument<'_>) -> Result<ScriptHash, WireError> {
+    let Text(digits) = required(argument)?;
+    let script = ScriptBuf::from_hex(&digits).map_err(|_not_hex| WireError::InvalidParams)?;
+    Ok(ScriptHash::of(&script))
 }
 
 fn client_txid(argument: Argument<'_>) -> Result<ClientTxid, WireError> {
@@ -302,6 +339,37 @@ mod tests {
         ] {
             let fault = read([name, &params], ProtocolVersion::V1_6, Result::err);
             assert_eq!(fault, None, "{name}");
+        }
+    }
+
+    #[test]
+    fn scripts_are_named_by_themselves_from_1_7_on() {
+        let methods = [
+            "get_balance",
+            "get_history",
+            "get_mempool",
+            "listunspent",
+            "subscribe",
+            "unsubscribe",
+        ];
+        let hash = ScriptHash::of(&ScriptBuf::from_bytes(vec![0x51, 7])).to_wire();
+        for method in methods {
+            let by_hash = format!("blockchain.scripthash.{method}");
+            let by_script = format!("blockchain.scriptpubkey.{method}");
+            let known =
+                |name: &str, params: &str, version| read([name, params], version, Result::err);
+            let hash = format!("[\"{hash}\"]");
+            assert_eq!(known(&by_hash, &hash, ProtocolVersion::V1_6), None);
+            let unknown = Some(WireError::UnknownMethod);
+            assert_eq!(known(&by_hash, &hash, ProtocolVersion::V1_7), unknown);
+            for params in [r#"["5107"]"#, r#"{"scriptpubkey":"5107"}"#, r#"[""]"#] {
+                assert_eq!(known(&by_script, params, ProtocolVersion::V1_7), None);
+                assert_eq!(known(&by_script, params, ProtocolVersion::V1_6), unknown);
+            }
+            for params in [r#"["510"]"#, "[]", "[5]", r#"["xy"]"#, r#"["51","51"]"#] {
+                let fault = known(&by_script, params, ProtocolVersion::V1_7);
+                assert_eq!(fault, Some(WireError::InvalidParams), "{method} {params}");
+            }
         }
     }
 

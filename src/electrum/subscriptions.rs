@@ -3,6 +3,8 @@
 //! There is no table of who watches what: each session knows its own scripts, and looks for them in what a new
 //! view says has changed.
 
+mod watch;
+
 use std::collections::HashMap;
 
 use bitcoin::hashes::{Hash as _, sha256d};
@@ -11,9 +13,11 @@ use super::error::WireError;
 use super::exchange::{Refusing, Source};
 use super::reply::notify;
 use super::shapes::Tip;
+use super::version::ProtocolVersion;
 use crate::chain::{Height, ScriptHash, StatusHash};
 use crate::limits;
 use crate::query::{Answer, Query};
+use watch::Watch;
 
 /// The scripts one client watches, and whether it watches the tip.
 pub(super) struct Subscriptions {
@@ -34,18 +38,6 @@ pub struct Findings {
     view_version: u64,
     statuses: Vec<(ScriptHash, Option<Option<StatusHash>>)>,
     tip: Option<Option<Header>>,
-}
-
-/// One watched thing.
-struct Watch<T> {
-    /// What the client was told last; `None` before the reply to its subscription.
-    told: Option<T>,
-    /// The view this was found in.
-    view_version: u64,
-    /// Replies under way that will tell it.
-    replies_due: usize,
-    /// Whether it has to be looked at again.
-    stale: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -139,8 +131,14 @@ impl Subscriptions {
         }
     }
 
-    /// Takes note of a refresh; appends notifications for what is not as the client was told.
-    pub(super) fn refreshed(&mut self, findings: &Findings, lines: &mut Vec<u8>) {
+    /// Takes note of a refresh; appends notifications for what is not as the client was told, by the names of a
+    /// version of the protocol.
+    pub(super) fn refreshed(
+        &mut self,
+        findings: &Findings,
+        spoken: ProtocolVersion,
+        lines: &mut Vec<u8>,
+    ) {
         let (version, seen) = (findings.view_version, self.seen);
         if let Some(tip) = findings.tip
             && let Some(header) = self.tip.refreshed(tip, version, seen)
@@ -153,56 +151,14 @@ impl Subscriptions {
                 && let Some(status) = watch.refreshed(*status, version, seen)
             {
                 let params = (script_hash.to_wire(), status.map(|status| status.to_wire()));
-                notify(lines, "blockchain.scripthash.subscribe", &params);
+                let method = if spoken < ProtocolVersion::V1_7 {
+                    "blockchain.scripthash.subscribe"
+                } else {
+                    "blockchain.scriptpubkey.subscribe"
+                };
+                notify(lines, method, &params);
             }
         }
-    }
-}
-
-impl<T: Copy + PartialEq> Watch<T> {
-    fn new() -> Self {
-        Self {
-            told: None,
-            view_version: 0,
-            replies_due: 0,
-            stale: false,
-        }
-    }
-
-    fn is_due(&self) -> bool {
-        self.stale && self.told.is_some()
-    }
-
-    /// Whether it stands for no subscription: none was answered, none is under way.
-    fn is_idle(&self) -> bool {
-        self.told.is_none() && self.replies_due == 0
-    }
-
-    fn replied(&mut self, found: Option<T>, view_version: u64, seen: u64) {
-        self.replies_due = self.replies_due.saturating_sub(1);
-        if found.is_some() {
-            self.told = found;
-            // Views may be published, and refreshes told, between the reading and the reply.
-            self.stale = view_version < self.view_version.max(seen);
-            self.view_version = self.view_version.max(view_version);
-        }
-    }
-
-    /// What to tell the client now.
-    fn refreshed(&mut self, found: Option<T>, view_version: u64, seen: u64) -> Option<T> {
-        let Some(found) = found else {
-            self.stale = true;
-            return None;
-        };
-        if view_version < self.view_version {
-            return None;
-        }
-        self.view_version = view_version;
-        self.stale = view_version < seen;
-        let told = self.told.as_mut()?;
-        let news = *told != found;
-        *told = found;
-        news.then_some(found)
     }
 }
 
@@ -259,192 +215,4 @@ impl Findings {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::broadcast::PackageMember;
-    use crate::chain::{EntryHeight, HistoryEntry};
-    use crate::electrum::exchange::Source;
-    use crate::redact::RawTransaction;
-    use bitcoin::Txid;
-
-    /// A view in which the status of every script, and the tip, are made from one number.
-    struct At(u64, u8);
-
-    impl Source for At {
-        fn view_version(&self) -> u64 {
-            self.0
-        }
-        fn ask(&self, query: &Query) -> Result<Answer, WireError> {
-            if let Query::Tip = query {
-                return Ok(Answer::Tip {
-                    height: Height(1),
-                    header: [self.1; 80],
-                });
-            }
-            Ok(Answer::Status(status(self.1)))
-        }
-        fn broadcast(&self, _: &RawTransaction) -> Result<Txid, WireError> {
-            Err(WireError::Stale)
-        }
-        fn broadcast_package(&self, _: &[RawTransaction]) -> Result<Vec<PackageMember>, WireError> {
-            Err(WireError::Stale)
-        }
-    }
-
-    fn status(number: u8) -> Option<StatusHash> {
-        StatusHash::of([HistoryEntry {
-            txid: Txid::from_byte_array([number; 32]),
-            height: EntryHeight::Unconfirmed,
-        }])
-    }
-
-    fn script(number: u8) -> ScriptHash {
-        ScriptHash::of(&bitcoin::ScriptBuf::from_bytes(vec![number]))
-    }
-
-    fn refresh(scripts: &[ScriptHash], tip: bool) -> Refresh {
-        Refresh {
-            scripts: scripts.to_vec(),
-            tip,
-        }
-    }
-
-    /// Subscribes and is told the status in this view.
-    fn subscribe(subscriptions: &mut Subscriptions, script_hash: ScriptHash, view: &At) {
-        subscriptions.watch(script_hash).unwrap();
-        subscriptions.replied(&refresh(&[script_hash], false).answer(view));
-    }
-
-    fn notified(subscriptions: &mut Subscriptions, view: &At) -> usize {
-        let mut lines = Vec::new();
-        while let Some(refresh) = subscriptions.refresh() {
-            subscriptions.refreshed(&refresh.answer(view), &mut lines);
-        }
-        lines.iter().filter(|byte| **byte == b'\n').count()
-    }
-
-    #[test]
-    fn only_what_differs_from_the_last_word_is_notified() {
-        let mut subscriptions = Subscriptions::new();
-        subscribe(&mut subscriptions, script(1), &At(1, 7));
-        subscribe(&mut subscriptions, script(2), &At(1, 7));
-        subscriptions.view_published(2, None, |script_hash| *script_hash == script(1));
-        assert_eq!(notified(&mut subscriptions, &At(2, 8)), 1);
-        subscriptions.view_published(3, None, |_| true);
-        assert_eq!(notified(&mut subscriptions, &At(3, 8)), 1);
-        subscriptions.view_published(4, None, |_| true);
-        assert_eq!(notified(&mut subscriptions, &At(4, 8)), 0);
-    }
-
-    #[test]
-    fn nothing_is_notified_before_the_reply() {
-        let mut subscriptions = Subscriptions::new();
-        subscriptions.watch(script(1)).unwrap();
-        let early = refresh(&[script(1)], false).answer(&At(1, 7));
-        subscriptions.view_published(2, None, |_| true);
-        assert!(subscriptions.refresh().is_none());
-        // The reply was read from the older view: the newer one is looked at after it.
-        subscriptions.replied(&early);
-        assert_eq!(notified(&mut subscriptions, &At(2, 8)), 1);
-    }
-
-    #[test]
-    fn a_reply_that_was_overtaken_is_corrected() {
-        let mut subscriptions = Subscriptions::new();
-        subscribe(&mut subscriptions, script(1), &At(1, 7));
-        subscriptions.watch(script(1)).unwrap();
-        let late = refresh(&[script(1)], false).answer(&At(1, 7));
-        subscriptions.view_published(2, None, |_| true);
-        assert_eq!(notified(&mut subscriptions, &At(2, 8)), 1);
-        subscriptions.replied(&late);
-        assert_eq!(notified(&mut subscriptions, &At(2, 8)), 1);
-        assert_eq!(notified(&mut subscriptions, &At(2, 8)), 0);
-    }
-
-    #[test]
-    fn a_refresh_that_was_overtaken_is_silent() {
-        let mut subscriptions = Subscriptions::new();
-        subscribe(&mut subscriptions, script(1), &At(2, 8));
-        let mut lines = Vec::new();
-        subscriptions.refreshed(&refresh(&[script(1)], false).answer(&At(1, 7)), &mut lines);
-        assert!(lines.is_empty());
-    }
-
-    #[test]
-    fn what_could_not_be_looked_at_is_tried_again() {
-        let mut subscriptions = Subscriptions::new();
-        subscribe(&mut subscriptions, script(1), &At(1, 7));
-        subscriptions.view_published(2, None, |_| true);
-        let failed = subscriptions.refresh().unwrap().refuse();
-        assert!(!failed.is_complete());
-        assert!(subscriptions.refresh().is_none());
-        subscriptions.refreshed(&failed, &mut Vec::new());
-        assert_eq!(notified(&mut subscriptions, &At(2, 8)), 1);
-    }
-
-    #[test]
-    fn failed_and_revoked_subscriptions_leave_nothing() {
-        let mut subscriptions = Subscriptions::new();
-        subscriptions.watch(script(1)).unwrap();
-        subscriptions.replied(&refresh(&[script(1)], false).refuse());
-        assert!(!subscriptions.unwatch(&script(1)));
-        // A failure does not undo a subscription that stands.
-        subscribe(&mut subscriptions, script(2), &At(1, 7));
-        subscriptions.watch(script(2)).unwrap();
-        subscriptions.replied(&refresh(&[script(2)], false).refuse());
-        subscriptions.view_published(2, None, |_| true);
-        assert_eq!(notified(&mut subscriptions, &At(2, 8)), 1);
-        // Unsubscribed while its reply was under way.
-        subscriptions.watch(script(3)).unwrap();
-        assert!(subscriptions.unwatch(&script(3)));
-        subscriptions.replied(&refresh(&[script(3)], false).answer(&At(2, 8)));
-        assert!(!subscriptions.unwatch(&script(3)));
-    }
-
-    #[test]
-    fn the_tip_is_notified_once() {
-        let mut subscriptions = Subscriptions::new();
-        let hash = |number| Some(sha256d::Hash::hash(&[number; 80]).to_byte_array());
-        subscriptions.view_published(1, hash(7), |_| false);
-        subscriptions.watch_tip();
-        subscriptions.replied(&refresh(&[], true).answer(&At(1, 7)));
-        subscriptions.view_published(2, hash(7), |_| false);
-        assert!(subscriptions.refresh().is_none());
-        subscriptions.view_published(3, hash(8), |_| false);
-        let mut lines = Vec::new();
-        let findings = subscriptions.refresh().unwrap().answer(&At(3, 8));
-        subscriptions.refreshed(&findings, &mut lines);
-        let header = "08".repeat(80);
-        assert_eq!(
-            String::from_utf8(lines).unwrap(),
-            format!(
-                "{{\"jsonrpc\":\"2.0\",\"method\":\"blockchain.headers.subscribe\",\
-                 \"params\":[{{\"height\":1,\"hex\":\"{header}\"}}]}}\n"
-            )
-        );
-        assert_eq!(notified(&mut subscriptions, &At(3, 8)), 0);
-    }
-
-    #[test]
-    fn subscriptions_are_bounded_and_looked_at_in_pieces() {
-        let mut subscriptions = Subscriptions::new();
-        let many: Vec<ScriptHash> = (0..=limits::SUBSCRIPTIONS_PER_SESSION_MAX)
-            .map(|n| ScriptHash::of(&bitcoin::ScriptBuf::from_bytes(n.to_le_bytes().to_vec())))
-            .collect();
-        let (over, within) = many.split_last().unwrap();
-        for script_hash in within {
-            subscribe(&mut subscriptions, *script_hash, &At(1, 7));
-        }
-        assert_eq!(
-            subscriptions.watch(*over),
-            Err(WireError::SubscriptionLimit)
-        );
-        assert_eq!(subscriptions.watch(within[0]), Ok(()));
-        subscriptions.view_published(2, None, |_| true);
-        let piece = subscriptions.refresh().unwrap();
-        assert_eq!(piece.scripts.len(), limits::BATCH_ITEMS_MAX);
-        subscriptions.refreshed(&piece.answer(&At(2, 8)), &mut Vec::new());
-        let rest = within.len() - piece.scripts.len();
-        assert_eq!(notified(&mut subscriptions, &At(2, 8)), rest);
-    }
-}
+mod tests;

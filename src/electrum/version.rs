@@ -15,18 +15,21 @@ pub enum ProtocolVersion {
     V1_4_3,
     /// 1.6: headers as a list, `mempool.get_info` instead of `blockchain.relayfee`.
     V1_6,
+    /// 1.7: scripts instead of their hashes, outpoints, padded pings; agreed on only if the operator asks for it.
+    V1_7,
 }
 
 impl ProtocolVersion {
     /// The lowest.
     pub const MIN: Self = Self::V1_4;
 
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::V1_4,
         Self::V1_4_1,
         Self::V1_4_2,
         Self::V1_4_3,
         Self::V1_6,
+        Self::V1_7,
     ];
 
     /// The form on the wire.
@@ -37,6 +40,7 @@ impl ProtocolVersion {
             Self::V1_4_2 => "1.4.2",
             Self::V1_4_3 => "1.4.3",
             Self::V1_6 => "1.6",
+            Self::V1_7 => "1.7",
         }
     }
 
@@ -66,7 +70,7 @@ fn numbers(text: &str) -> Option<[u16; 3]> {
 
 /// The text names no version we speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown protocol version; use 1.4, 1.4.1, 1.4.2, 1.4.3 or 1.6")]
+#[error("unknown protocol version; use 1.4, 1.4.1, 1.4.2, 1.4.3, 1.6 or 1.7")]
 pub struct UnknownVersion;
 
 impl FromStr for ProtocolVersion {
@@ -96,6 +100,9 @@ mod tests {
         assert_eq!(agreed("1.6", ["1.3", "1.4.2"]), Some("1.4.2"));
         assert_eq!(agreed("1.6", ["1.4", "1.7"]), Some("1.6"));
         assert_eq!(agreed("1.4.2", ["1.4", "1.6"]), Some("1.4.2"));
+        assert_eq!(agreed("1.7", ["1.4", "1.7"]), Some("1.7"));
+        assert_eq!(agreed("1.7", ["1.4", "1.6"]), Some("1.6"));
+        assert_eq!(agreed("1.7", ["1.7", "2.0"]), Some("1.7"));
         assert_eq!(agreed("1.6", ["0", "10.0.0"]), Some("1.6"));
     }
 
