@@ -12,12 +12,12 @@ use bitcoin::{Amount, BlockHash, ScriptBuf, Transaction, TxIn, TxOut, Txid};
 use claustrum::broadcast::{Broadcaster as _, NotReady, PackageMember, Quota};
 use claustrum::chain::{ChainTip, EntryHeight, Height, HistoryEntry, Network, StatusHash};
 use claustrum::electrum::{
-    Conversation, Exchange, Heard, Identity, LineBuffer, Next, Source, WireError,
+    Conversation, Exchange, Heard, Identity, LineBuffer, Next, ProtocolVersion, Source, WireError,
 };
 use claustrum::limits;
 use claustrum::query::{
-    Answer, BlockOfTransaction, CatchUp, FeeRate, HeaderProof, HistoryRow, MempoolFees, Query,
-    Readiness, Speed, UnspentRow, WholeTransaction,
+    Answer, BlockOfTransaction, CatchUp, FeeRate, HeaderProof, HistoryRow, MempoolFees,
+    OutpointStatus, Query, Readiness, Speed, UnspentRow, WholeTransaction,
 };
 use claustrum::redact::RawTransaction;
 use serde::{Deserialize, Deserializer};
@@ -121,9 +121,10 @@ struct Client {
 
 impl Client {
     fn new() -> Self {
-        let identity = Arc::new(Identity::of(Network::Regtest));
+        let mut identity = Identity::of(Network::Regtest);
+        identity.protocol_max = ProtocolVersion::V1_7;
         Self {
-            conversation: Conversation::new(identity),
+            conversation: Conversation::new(Arc::new(identity)),
             pending: Vec::new(),
             source: Anything { view_version: 1 },
         }
@@ -289,6 +290,20 @@ impl Anything {
         Answer::Status(StatusHash::of(some.then_some(entry)))
     }
 
+    /// Of an output that is not there, unspent, or spent.
+    fn outpoint(&self) -> Answer {
+        let height = EntryHeight::Confirmed(Height(height(self.view_version)));
+        let spender = HistoryEntry {
+            txid: txid(),
+            height: EntryHeight::Unconfirmed,
+        };
+        let known = self.view_version % 3;
+        Answer::Outpoint(OutpointStatus {
+            funder: (known > 0).then_some(height),
+            spender: (known > 1).then_some(spender),
+        })
+    }
+
     fn unspent(&self) -> Answer {
         let row = UnspentRow {
             txid: txid(),
@@ -384,6 +399,7 @@ impl Source for Anything {
                 siblings: vec![[9; 32]; 4],
                 index: 3,
             },
+            Query::Outpoint(_) => self.outpoint(),
             Query::Transaction(_) => Answer::Transaction(vec![1; self.count()]),
             Query::TransactionAt { proof, .. } => Answer::TransactionAt {
                 txid: Txid::all_zeros(),

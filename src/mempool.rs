@@ -23,7 +23,7 @@ use std::sync::Arc;
 use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, OutPoint, Txid};
 
-use crate::chain::EntryHeight;
+use crate::chain::{EntryHeight, HistoryEntry};
 use crate::index::ScriptPrefix;
 use fee_rates::FeeRates;
 use shards::Shards;
@@ -108,6 +108,22 @@ impl Mempool {
             .filter(|spending| spending.prefix == prefix)
             .map(|spending| spending.amount);
         sum(funded).saturating_sub(sum(spent))
+    }
+
+    /// Where the transaction stands that makes this output; `None` if the mempool does not have it.
+    pub fn funder(&self, outpoint: &OutPoint) -> Option<EntryHeight> {
+        let transaction = self.transactions.get(&outpoint.txid)?;
+        transaction.output(outpoint.vout)?;
+        Some(self.height(transaction))
+    }
+
+    /// The mempool transaction that spends this output.
+    pub fn spender(&self, outpoint: &OutPoint) -> Option<HistoryEntry> {
+        let transaction = &self.spenders.get(outpoint)?.transaction;
+        Some(HistoryEntry {
+            txid: transaction.txid,
+            height: self.height(transaction),
+        })
     }
 
     /// Whether a mempool transaction spends this output.

@@ -4,6 +4,7 @@ mod answers;
 mod chain;
 mod history;
 mod memo;
+mod outpoint;
 mod reader;
 
 use std::fmt;
@@ -15,10 +16,11 @@ use crate::chain::{ChainTip, Height, ScriptHash};
 use crate::index::{self, Effort, ScriptPrefix, Snapshot};
 use crate::limits;
 use crate::mempool::Mempool;
-use crate::redact::ClientTxid;
+use crate::redact::{ClientOutpoint, ClientTxid};
 
 pub use answers::{
-    Answer, BlockOfTransaction, HeaderProof, HistoryRow, UnspentRow, WholeTransaction,
+    Answer, BlockOfTransaction, HeaderProof, HistoryRow, OutpointStatus, UnspentRow,
+    WholeTransaction,
 };
 pub use memo::StatusMemo;
 pub use reader::NobodyToAsk;
@@ -202,6 +204,8 @@ pub enum Query {
     },
     /// Fee rates below which the node takes nothing.
     MempoolFees,
+    /// Where an output stands.
+    Outpoint(ClientOutpoint),
     /// Status of a script.
     Status(ScriptHash),
     /// The last header.
@@ -323,6 +327,7 @@ fn answer_with(
         Query::History(script_hash) => history::history(ready(view)?, effort, script_hash),
         Query::MempoolFees => node.mempool_fees().map(Answer::MempoolFees).map_err(silent),
         Query::Merkle { txid, height } => chain::merkle(ready(view)?, txid, *height),
+        Query::Outpoint(outpoint) => outpoint::status(ready(view)?, node, outpoint),
         Query::Status(script_hash) => history::status(ready(view)?, effort, script_hash),
         Query::Tip => chain::tip(fresh(view)?),
         Query::Transaction(txid) => chain::transaction(ready(view)?, node, txid),
@@ -357,6 +362,7 @@ impl Query {
             | Self::Headers { .. }
             | Self::Merkle { .. }
             | Self::MempoolFees
+            | Self::Outpoint(_)
             | Self::TransactionAt { .. }
             | Self::WholeTransaction(_) => false,
         }

@@ -39,6 +39,12 @@ redacted! {
 }
 
 redacted! {
+    /// The output a client asks for.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+    pub struct ClientOutpoint(bitcoin::OutPoint);
+}
+
+redacted! {
     /// A transaction a client hands over for broadcast, as raw bytes.
     #[derive(Clone, PartialEq, Eq)]
     pub struct RawTransaction(Vec<u8>);
@@ -61,6 +67,7 @@ mod tests {
     use bitcoin::hashes::Hash as _;
 
     static_assertions::assert_not_impl_any!(ClientTxid: std::fmt::Display, serde::Serialize);
+    static_assertions::assert_not_impl_any!(ClientOutpoint: std::fmt::Display, serde::Serialize);
     static_assertions::assert_not_impl_any!(RawTransaction: std::fmt::Display, serde::Serialize);
 
     #[test]

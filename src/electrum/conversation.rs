@@ -179,6 +179,13 @@ impl Conversation {
                 self.subscriptions.watch(script_hash)?;
                 Ok(Task::Watch(script_hash))
             }
+            Method::UnwatchOutpoint(outpoint) => {
+                ready(&self.subscriptions.unwatch_outpoint(&outpoint))
+            }
+            Method::WatchOutpoint(outpoint, hint) => {
+                self.subscriptions.watch_outpoint(outpoint, hint)?;
+                Ok(Task::WatchOutpoint(outpoint))
+            }
             Method::WatchTip => {
                 self.subscriptions.watch_tip();
                 Ok(Task::WatchTip)

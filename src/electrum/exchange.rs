@@ -12,7 +12,7 @@ use super::version::ProtocolVersion;
 use crate::broadcast::PackageMember;
 use crate::chain::ScriptHash;
 use crate::query::{Answer, Query};
-use crate::redact::RawTransaction;
+use crate::redact::{ClientOutpoint, RawTransaction};
 
 /// Where answers come from: one view of the chain, and what stands around it. May block.
 pub trait Source {
@@ -72,6 +72,8 @@ pub(super) enum Task {
     Ask(Query),
     /// The first status of a script that is watched from now on.
     Watch(ScriptHash),
+    /// Where an output stands that is watched from now on.
+    WatchOutpoint(ClientOutpoint),
     /// The tip, watched from now on.
     WatchTip,
     /// A transaction to hand on.
@@ -94,9 +96,11 @@ impl Exchange {
             Task::Ask(
                 Query::EstimateFee { .. }
                 | Query::MempoolFees
+                | Query::Outpoint(_)
                 | Query::Transaction(_)
                 | Query::WholeTransaction(_),
-            ) => Lane::Node,
+            )
+            | Task::WatchOutpoint(_) => Lane::Node,
             Task::Answered(_) | Task::Ask(_) | Task::Watch(_) | Task::WatchTip | Task::Pong(_) => {
                 Lane::Index
             }
@@ -132,6 +136,12 @@ impl Exchange {
                     let found = source.ask(&Query::Status(*script_hash));
                     let told = slot.tell(&found, &mut reply);
                     findings.status(*script_hash, &told.and(found));
+                    told
+                }
+                Task::WatchOutpoint(outpoint) => {
+                    let found = source.ask(&Query::Outpoint(*outpoint));
+                    let told = slot.tell(&found, &mut reply);
+                    findings.outpoint(*outpoint, &told.and(found));
                     told
                 }
                 Task::WatchTip => {

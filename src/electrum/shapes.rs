@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 
 use super::described::Described;
 use super::version::ProtocolVersion;
-use crate::chain::Height;
+use crate::chain::{EntryHeight, Height};
 use crate::limits;
-use crate::query::{Answer, HeaderProof, HistoryRow, MempoolFees, UnspentRow};
+use crate::query::{Answer, HeaderProof, HistoryRow, MempoolFees, OutpointStatus, UnspentRow};
 
 /// An answer in the shape that a version of the protocol gives it.
 pub(super) struct Shaped<'a> {
@@ -68,6 +68,7 @@ impl Serialize for Shaped<'_> {
             .serialize(json),
             Answer::MempoolFees(fees) if since_1_6 => MempoolInfo::from(fees).serialize(json),
             Answer::MempoolFees(fees) => Coins(fees.relay_minimum.0).serialize(json),
+            Answer::Outpoint(status) => Outpoint::from(status).serialize(json),
             Answer::Status(status) => status.map(|status| status.to_wire()).serialize(json),
             Answer::Tip { height, header } => Tip::of(*height, header).serialize(json),
             Answer::Transaction(bytes) => Hex(bytes).serialize(json),
@@ -101,6 +102,27 @@ impl<'a> Tip<'a> {
         Self {
             height: height.0,
             hex: Hex(header),
+        }
+    }
+}
+
+/// Where an output stands, as result and in a notification.
+#[derive(serde::Serialize)]
+pub(super) struct Outpoint {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    funder_height: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spender_txhash: Option<Shown<Txid>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spender_height: Option<i64>,
+}
+
+impl From<&OutpointStatus> for Outpoint {
+    fn from(status: &OutpointStatus) -> Self {
+        Self {
+            funder_height: status.funder.map(EntryHeight::to_wire),
+            spender_txhash: status.spender.map(|spender| Shown(spender.txid)),
+            spender_height: status.spender.map(|spender| spender.height.to_wire()),
         }
     }
 }

@@ -7,29 +7,36 @@ mod watch;
 
 use std::collections::HashMap;
 
+use bitcoin::OutPoint;
 use bitcoin::hashes::{Hash as _, sha256d};
 
 use super::error::WireError;
-use super::exchange::{Refusing, Source};
+use super::exchange::{Lane, Refusing, Source};
 use super::reply::notify;
-use super::shapes::Tip;
+use super::shapes::{Outpoint, Tip};
 use super::version::ProtocolVersion;
 use crate::chain::{Height, ScriptHash, StatusHash};
 use crate::limits;
-use crate::query::{Answer, Query};
+use crate::query::{Answer, OutpointStatus, Query};
+use crate::redact::ClientOutpoint;
 use watch::Watch;
 
-/// The scripts one client watches, and whether it watches the tip.
+/// The scripts and outpoints one client watches, and whether it watches the tip.
 pub(super) struct Subscriptions {
     scripts: HashMap<ScriptHash, Watch<Option<StatusHash>>>,
+    /// With the script whose changes may be the output's.
+    outpoints: HashMap<ClientOutpoint, (ScriptHash, Watch<OutpointStatus>)>,
     tip: Watch<Header>,
     /// The view whose changes were looked at last.
     seen: u64,
+    /// Whether outpoints have their turn before scripts.
+    outpoints_first: bool,
 }
 
 /// Watched things whose last word to the client may be out of date.
 pub struct Refresh {
     scripts: Vec<ScriptHash>,
+    outpoints: Vec<ClientOutpoint>,
     tip: bool,
 }
 
@@ -37,6 +44,7 @@ pub struct Refresh {
 pub struct Findings {
     view_version: u64,
     statuses: Vec<(ScriptHash, Option<Option<StatusHash>>)>,
+    outpoints: Vec<(ClientOutpoint, Option<OutpointStatus>)>,
     tip: Option<Option<Header>>,
 }
 
@@ -50,19 +58,35 @@ impl Subscriptions {
     pub(super) fn new() -> Self {
         Self {
             scripts: HashMap::new(),
+            outpoints: HashMap::new(),
             tip: Watch::new(),
             seen: 0,
+            outpoints_first: false,
         }
     }
 
     /// Takes note of a subscription whose reply is under way.
     pub(super) fn watch(&mut self, script_hash: ScriptHash) -> Result<(), WireError> {
-        if self.scripts.len() >= limits::SUBSCRIPTIONS_PER_SESSION_MAX
-            && !self.scripts.contains_key(&script_hash)
-        {
+        if self.is_full() && !self.scripts.contains_key(&script_hash) {
             return Err(WireError::SubscriptionLimit);
         }
         let watch = self.scripts.entry(script_hash).or_insert_with(Watch::new);
+        watch.replies_due = watch.replies_due.saturating_add(1);
+        Ok(())
+    }
+
+    /// The same for an outpoint, which need not exist yet; it is looked at when `hint`, its script, changes.
+    pub(super) fn watch_outpoint(
+        &mut self,
+        outpoint: ClientOutpoint,
+        hint: ScriptHash,
+    ) -> Result<(), WireError> {
+        if self.is_full() && !self.outpoints.contains_key(&outpoint) {
+            return Err(WireError::SubscriptionLimit);
+        }
+        let watch = self.outpoints.entry(outpoint);
+        let (script_hash, watch) = watch.or_insert_with(|| (hint, Watch::new()));
+        *script_hash = hint;
         watch.replies_due = watch.replies_due.saturating_add(1);
         Ok(())
     }
@@ -75,6 +99,11 @@ impl Subscriptions {
     /// Forgets a script; whether it was watched.
     pub(super) fn unwatch(&mut self, script_hash: &ScriptHash) -> bool {
         self.scripts.remove(script_hash).is_some()
+    }
+
+    /// Forgets an outpoint; whether it was watched.
+    pub(super) fn unwatch_outpoint(&mut self, outpoint: &ClientOutpoint) -> bool {
+        self.outpoints.remove(outpoint).is_some()
     }
 
     /// The view whose changes were looked at last.
@@ -93,16 +122,34 @@ impl Subscriptions {
         for (script_hash, watch) in &mut self.scripts {
             watch.stale |= affected(script_hash);
         }
+        for (script_hash, watch) in self.outpoints.values_mut() {
+            watch.stale |= affected(script_hash);
+        }
         if let Some(told) = &self.tip.told {
             let told_hash = sha256d::Hash::hash(&told.bytes).to_byte_array();
             self.tip.stale |= tip_hash.is_some_and(|tip_hash| tip_hash != told_hash);
         }
     }
 
-    /// What to look at again, as much as makes one piece of work.
+    /// What to look at again, as much as makes one piece of work. Outpoints may wait for the node, so they come by
+    /// themselves, in turn with all else.
     pub(super) fn refresh(&mut self) -> Option<Refresh> {
+        let outpoints_first = self.outpoints_first;
+        self.outpoints_first = !outpoints_first;
+        let turns = [outpoints_first, !outpoints_first];
+        let mut pieces = turns.into_iter().map(|of_outpoints| {
+            if of_outpoints {
+                self.stale_outpoints()
+            } else {
+                self.stale_scripts()
+            }
+        });
+        pieces.find(|piece| !piece.is_empty())
+    }
+
+    fn stale_scripts(&mut self) -> Refresh {
         let stale = self.scripts.iter_mut().filter(|(_, watch)| watch.is_due());
-        let scripts: Vec<ScriptHash> = stale
+        let scripts = stale
             .take(limits::BATCH_ITEMS_MAX)
             .map(|(script_hash, watch)| {
                 watch.stale = false;
@@ -111,7 +158,28 @@ impl Subscriptions {
             .collect();
         let tip = self.tip.is_due();
         self.tip.stale &= !tip;
-        (tip || !scripts.is_empty()).then_some(Refresh { scripts, tip })
+        Refresh {
+            scripts,
+            outpoints: Vec::new(),
+            tip,
+        }
+    }
+
+    fn stale_outpoints(&mut self) -> Refresh {
+        let stale = self.outpoints.iter_mut();
+        let stale = stale.filter(|(_, (_, watch))| watch.is_due());
+        let outpoints = stale
+            .take(limits::BATCH_ITEMS_MAX)
+            .map(|(outpoint, (_, watch))| {
+                watch.stale = false;
+                *outpoint
+            })
+            .collect();
+        Refresh {
+            scripts: Vec::new(),
+            outpoints,
+            tip: false,
+        }
     }
 
     /// Takes note of what a reply told the client. The reply has to leave before any notification made later.
@@ -123,6 +191,14 @@ impl Subscriptions {
                 watch.replied(*status, version, seen);
                 if watch.is_idle() {
                     self.scripts.remove(script_hash);
+                }
+            }
+        }
+        for (outpoint, status) in &findings.outpoints {
+            if let Some((_, watch)) = self.outpoints.get_mut(outpoint) {
+                watch.replied(*status, version, seen);
+                if watch.is_idle() {
+                    self.outpoints.remove(outpoint);
                 }
             }
         }
@@ -159,10 +235,37 @@ impl Subscriptions {
                 notify(lines, method, &params);
             }
         }
+        for (outpoint, status) in &findings.outpoints {
+            if let Some((_, watch)) = self.outpoints.get_mut(outpoint)
+                && let Some(status) = watch.refreshed(*status, version, seen)
+            {
+                let OutPoint { txid, vout } = outpoint.expose();
+                let params = (txid.to_string(), vout, Outpoint::from(&status));
+                notify(lines, "blockchain.outpoint.subscribe", &params);
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let watched = self.scripts.len().saturating_add(self.outpoints.len());
+        watched >= limits::SUBSCRIPTIONS_PER_SESSION_MAX
     }
 }
 
 impl Refresh {
+    /// What it waits for.
+    pub fn lane(&self) -> Lane {
+        if self.outpoints.is_empty() {
+            Lane::Index
+        } else {
+            Lane::Node
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.tip && self.scripts.is_empty() && self.outpoints.is_empty()
+    }
+
     /// Looks at everything again, from one source.
     pub fn answer(&self, source: &dyn Source) -> Findings {
         let mut findings = Findings::at(source.view_version());
@@ -171,6 +274,9 @@ impl Refresh {
         }
         for script_hash in &self.scripts {
             findings.status(*script_hash, &source.ask(&Query::Status(*script_hash)));
+        }
+        for outpoint in &self.outpoints {
+            findings.outpoint(*outpoint, &source.ask(&Query::Outpoint(*outpoint)));
         }
         findings
     }
@@ -186,13 +292,16 @@ impl Findings {
         Self {
             view_version,
             statuses: Vec::new(),
+            outpoints: Vec::new(),
             tip: None,
         }
     }
 
     /// Whether everything could be answered.
     pub fn is_complete(&self) -> bool {
-        !matches!(self.tip, Some(None)) && self.statuses.iter().all(|(_, status)| status.is_some())
+        !matches!(self.tip, Some(None))
+            && self.statuses.iter().all(|(_, status)| status.is_some())
+            && self.outpoints.iter().all(|(_, status)| status.is_some())
     }
 
     pub(super) fn status(&mut self, script_hash: ScriptHash, found: &Result<Answer, WireError>) {
@@ -201,6 +310,14 @@ impl Findings {
             _ => None,
         };
         self.statuses.push((script_hash, status));
+    }
+
+    pub(super) fn outpoint(&mut self, outpoint: ClientOutpoint, found: &Result<Answer, WireError>) {
+        let status = match found {
+            Ok(Answer::Outpoint(status)) => Some(*status),
+            _ => None,
+        };
+        self.outpoints.push((outpoint, status));
     }
 
     pub(super) fn tip(&mut self, found: &Result<Answer, WireError>) {

@@ -2,7 +2,7 @@
 
 use bitcoin::{BlockHash, Transaction, Txid};
 
-use crate::chain::{EntryHeight, Height, Network, StatusHash};
+use crate::chain::{EntryHeight, Height, HistoryEntry, Network, StatusHash};
 use crate::node::{FeeRate, MempoolFees};
 
 /// An answer, still free of the protocol's shapes. It tells what was asked, so it cannot be printed.
@@ -45,6 +45,8 @@ pub enum Answer {
     },
     /// The node's fee limits.
     MempoolFees(MempoolFees),
+    /// Where an output stands.
+    Outpoint(OutpointStatus),
     /// `None` for a script without history.
     Status(Option<StatusHash>),
     /// The last header.
@@ -97,6 +99,15 @@ pub struct BlockOfTransaction {
     pub time: u32,
 }
 
+/// Where an output stands.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct OutpointStatus {
+    /// Where the transaction stands that makes it; `None` while nobody knows it.
+    pub funder: Option<EntryHeight>,
+    /// The transaction that spends it.
+    pub spender: Option<HistoryEntry>,
+}
+
 /// One transaction of a history.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HistoryRow {
@@ -125,10 +136,11 @@ pub struct UnspentRow {
 mod tests {
     use std::fmt::{Debug, Display};
 
-    use super::{Answer, HistoryRow, UnspentRow, WholeTransaction};
+    use super::{Answer, HistoryRow, OutpointStatus, UnspentRow, WholeTransaction};
 
     static_assertions::assert_not_impl_any!(Answer: Debug, Display, serde::Serialize);
     static_assertions::assert_not_impl_any!(HistoryRow: Debug, Display, serde::Serialize);
+    static_assertions::assert_not_impl_any!(OutpointStatus: Debug, Display, serde::Serialize);
     static_assertions::assert_not_impl_any!(UnspentRow: Debug, Display, serde::Serialize);
     static_assertions::assert_not_impl_any!(WholeTransaction: Debug, Display, serde::Serialize);
 }

@@ -112,7 +112,7 @@ pub(super) fn unspent(
 }
 
 /// Reads whole transactions from the node, for the rare case in which the index needs one.
-struct ByNode<'a>(&'a dyn NodeReader);
+pub(super) struct ByNode<'a>(pub(super) &'a dyn NodeReader);
 
 impl TransactionReader for ByNode<'_> {
     fn transactions(&self, wanted: &[(Txid, BlockHash)]) -> Vec<Option<Transaction>> {

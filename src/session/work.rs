@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Services;
 use crate::broadcast::{PackageMember, Quota, Settled};
-use crate::electrum::{Exchange, Findings, Finished, Lane, Refresh, Source, WireError};
+use crate::electrum::{Exchange, Findings, Finished, Refresh, Source, WireError};
 use crate::limits;
 use crate::query::{self, Answer, CatchUp, Query, StatusMemo, View};
 use crate::redact::RawTransaction;
@@ -104,7 +104,7 @@ pub(super) async fn refresh(
     let findings = {
         let refresh = Arc::clone(&refresh);
         let pool = services.pool.clone();
-        pool.run(Lane::Index, move |abandoned| {
+        pool.run(refresh.lane(), move |abandoned| {
             refresh.answer(&OneView::now(&services, &quota, &memo, abandoned))
         })
         .await

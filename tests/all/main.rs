@@ -21,5 +21,6 @@ mod peer;
 mod sessions;
 mod transcripts;
 mod verbose;
+mod version_1_7;
 mod wallets;
 mod watching;

@@ -91,6 +91,29 @@ fn lists_of_a_script_are_objects_from_1_7_on() {
 }
 
 #[test]
+fn an_outpoint_has_the_keys_of_what_is_known_of_it() {
+    let standing = |funder, spender: Option<EntryHeight>| {
+        newest(&Answer::Outpoint(OutpointStatus {
+            funder,
+            spender: spender.map(|height| HistoryEntry {
+                txid: txid(),
+                height,
+            }),
+        }))
+    };
+    let confirmed = Some(EntryHeight::Confirmed(Height(7)));
+    assert_eq!(standing(None, None), "{}");
+    assert_eq!(standing(confirmed, None), r#"{"funder_height":7}"#);
+    let unconfirmed = Some(EntryHeight::Unconfirmed);
+    assert_eq!(standing(unconfirmed, None), r#"{"funder_height":0}"#);
+    let hash = shown();
+    assert_eq!(
+        standing(confirmed, Some(EntryHeight::UnconfirmedParents)),
+        format!(r#"{{"funder_height":7,"spender_txhash":"{hash}","spender_height":-1}}"#)
+    );
+}
+
+#[test]
 fn a_pong_has_as_many_digits_as_were_asked_for() {
     for length in [0, 1, 63, 64, 65, 1000] {
         let json = serde_json::to_string(&Pong::of(length)).unwrap();

@@ -21,6 +21,9 @@ impl Source for At {
                 header: [self.1; 80],
             });
         }
+        if let Query::Outpoint(_) = query {
+            return Ok(Answer::Outpoint(standing(self.1)));
+        }
         Ok(Answer::Status(status(self.1)))
     }
     fn broadcast(&self, _: &RawTransaction) -> Result<Txid, WireError> {
@@ -38,6 +41,27 @@ fn status(number: u8) -> Option<StatusHash> {
     }])
 }
 
+/// Nobody makes the output of number 0.
+fn standing(number: u8) -> OutpointStatus {
+    let height = EntryHeight::Confirmed(Height(u32::from(number)));
+    OutpointStatus {
+        funder: (number > 0).then_some(height),
+        spender: None,
+    }
+}
+
+fn outpoint(vout: u32) -> ClientOutpoint {
+    let txid = Txid::from_byte_array([6; 32]);
+    ClientOutpoint::new(OutPoint { txid, vout })
+}
+
+fn looked_at(outpoints: &[ClientOutpoint]) -> Refresh {
+    Refresh {
+        outpoints: outpoints.to_vec(),
+        ..refresh(&[], false)
+    }
+}
+
 fn script(number: u8) -> ScriptHash {
     ScriptHash::of(&bitcoin::ScriptBuf::from_bytes(vec![number]))
 }
@@ -45,6 +69,7 @@ fn script(number: u8) -> ScriptHash {
 fn refresh(scripts: &[ScriptHash], tip: bool) -> Refresh {
     Refresh {
         scripts: scripts.to_vec(),
+        outpoints: Vec::new(),
         tip,
     }
 }
@@ -190,4 +215,73 @@ fn subscriptions_are_bounded_and_looked_at_in_pieces() {
     subscriptions.refreshed(&piece.answer(&At(2, 8)), SPOKEN, &mut Vec::new());
     let rest = within.len() - piece.scripts.len();
     assert_eq!(notified(&mut subscriptions, &At(2, 8)), rest);
+}
+
+#[test]
+fn an_outpoint_is_watched_by_the_script_it_was_named_with() {
+    let mut subscriptions = Subscriptions::new();
+    // It does not exist yet.
+    subscriptions
+        .watch_outpoint(outpoint(3), script(1))
+        .unwrap();
+    subscriptions.replied(&looked_at(&[outpoint(3)]).answer(&At(1, 0)));
+    subscriptions.view_published(2, None, |script_hash| *script_hash == script(2));
+    assert!(subscriptions.refresh().is_none());
+    subscriptions.view_published(3, None, |script_hash| *script_hash == script(1));
+    let piece = subscriptions.refresh().unwrap();
+    assert_eq!(piece.lane(), Lane::Node);
+    let mut lines = Vec::new();
+    subscriptions.refreshed(&piece.answer(&At(3, 7)), SPOKEN, &mut lines);
+    assert_eq!(
+        String::from_utf8(lines).unwrap(),
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"blockchain.outpoint.subscribe\",\
+             \"params\":[\"{}\",3,{{\"funder_height\":7}}]}}\n",
+            "06".repeat(32)
+        )
+    );
+    subscriptions.view_published(4, None, |_| true);
+    assert_eq!(notified(&mut subscriptions, &At(4, 7)), 0);
+    assert!(subscriptions.unwatch_outpoint(&outpoint(3)));
+    assert!(!subscriptions.unwatch_outpoint(&outpoint(3)));
+    subscriptions.view_published(5, None, |_| true);
+    assert_eq!(notified(&mut subscriptions, &At(5, 8)), 0);
+}
+
+#[test]
+fn outpoints_that_were_refused_leave_nothing_and_all_count_together() {
+    let mut subscriptions = Subscriptions::new();
+    subscriptions
+        .watch_outpoint(outpoint(0), script(1))
+        .unwrap();
+    subscriptions.replied(&looked_at(&[outpoint(0)]).refuse());
+    assert!(!subscriptions.unwatch_outpoint(&outpoint(0)));
+    for vout in 1..u32::try_from(limits::SUBSCRIPTIONS_PER_SESSION_MAX).unwrap() {
+        subscriptions
+            .watch_outpoint(outpoint(vout), script(1))
+            .unwrap();
+    }
+    subscribe(&mut subscriptions, script(1), &At(1, 7));
+    let limit = Err(WireError::SubscriptionLimit);
+    assert_eq!(subscriptions.watch(script(2)), limit);
+    assert_eq!(subscriptions.watch_outpoint(outpoint(0), script(1)), limit);
+    assert_eq!(subscriptions.watch_outpoint(outpoint(1), script(1)), Ok(()));
+}
+
+#[test]
+fn scripts_and_outpoints_take_turns() {
+    let mut subscriptions = Subscriptions::new();
+    subscribe(&mut subscriptions, script(1), &At(1, 7));
+    subscriptions
+        .watch_outpoint(outpoint(0), script(1))
+        .unwrap();
+    subscriptions.replied(&looked_at(&[outpoint(0)]).answer(&At(1, 7)));
+    let mut lanes = Vec::new();
+    for view in 2..6 {
+        subscriptions.view_published(view, None, |_| true);
+        let piece = subscriptions.refresh().unwrap();
+        lanes.push(piece.lane());
+        subscriptions.refreshed(&piece.refuse(), SPOKEN, &mut Vec::new());
+    }
+    assert_eq!(lanes, [Lane::Index, Lane::Node, Lane::Index, Lane::Node]);
 }

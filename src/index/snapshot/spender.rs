@@ -8,11 +8,12 @@ use super::super::layer::{Effort, Wanted};
 use super::super::{ConfirmedEntry, TransactionReader};
 use super::{DAMAGED_NUMBERS, Snapshot, UNMATCHED, read_transactions};
 use crate::chain::{BlockPosition, TxNum};
+use crate::limits;
 
 impl Snapshot {
     /// The confirmed transaction that spends an output; `None` while there is none, and for outputs that are not in the
     /// chain or not indexed. The index does not know it, so the later transactions of the script are read until one
-    /// does; those that the node's files do not give come from `reader`.
+    /// does, at most [`limits::SPENDER_SEARCH_MAX`]; those that the node's files do not give come from `reader`.
     pub fn spender(
         &self,
         outpoint: &OutPoint,
@@ -37,7 +38,10 @@ impl Snapshot {
             .entry(output.prefix, Wanted::Touches, Effort::Any)?
             .touches;
         let later = touches.partition_point(|number| *number <= funding);
-        for number in touches.into_iter().skip(later) {
+        for (searched, number) in touches.into_iter().skip(later).enumerate() {
+            if searched == limits::SPENDER_SEARCH_MAX {
+                return Err(Error::TooMuch);
+            }
             let position = self.blocks.position(number).ok_or(DAMAGED_NUMBERS)?;
             let transaction = self.whole(number, position, reader)?;
             let mut inputs = transaction.input.iter();

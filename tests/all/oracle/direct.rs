@@ -257,6 +257,7 @@ fn enter(script: &mut Script, answer: Answer) -> Result<()> {
         | Answer::Headers { .. }
         | Answer::Merkle { .. }
         | Answer::MempoolFees(_)
+        | Answer::Outpoint(_)
         | Answer::Tip { .. }
         | Answer::Transaction(_)
         | Answer::TransactionAt { .. }
