@@ -8,16 +8,18 @@ use std::sync::Arc;
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash as _;
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, BlockHash, ScriptBuf, Transaction, TxIn, TxOut, Txid};
+use bitcoin::{Amount, BlockHash, ScriptBuf, Transaction, TxIn, TxOut, Txid, Wtxid};
 use claustrum::broadcast::{Broadcaster as _, NotReady, PackageMember, Quota};
 use claustrum::chain::{ChainTip, EntryHeight, Height, HistoryEntry, Network, StatusHash};
 use claustrum::electrum::{
     Conversation, Exchange, Heard, Identity, LineBuffer, Next, ProtocolVersion, Source, WireError,
 };
 use claustrum::limits;
+use claustrum::node::RejectReason;
 use claustrum::query::{
-    Answer, BlockOfTransaction, CatchUp, FeeRate, HeaderProof, HistoryRow, MempoolFees,
-    OutpointStatus, Query, Readiness, Speed, UnspentRow, WholeTransaction,
+    AcceptTest, Acceptance, Answer, BlockOfTransaction, CatchUp, FeeRate, HeaderProof, HistoryRow,
+    MempoolFees, OutpointStatus, Query, Readiness, RecentTransaction, Speed, UnspentRow,
+    WholeTransaction,
 };
 use claustrum::redact::RawTransaction;
 use serde::{Deserialize, Deserializer};
@@ -290,6 +292,28 @@ impl Anything {
         Answer::Status(StatusHash::of(some.then_some(entry)))
     }
 
+    /// Each in another way.
+    fn accept_tests(count: usize) -> Answer {
+        let tests = (0..count).map(|number| AcceptTest {
+            txid: txid(),
+            wtxid: Wtxid::all_zeros(),
+            acceptance: Acceptance {
+                allowed: (number % 3 > 0).then_some(number % 2 == 0),
+                reason: (number % 2 == 1).then(|| RejectReason::new("dust".to_owned())),
+            },
+        });
+        Answer::AcceptTests(tests.collect())
+    }
+
+    fn recent(&self) -> Answer {
+        let recent = RecentTransaction {
+            txid: txid(),
+            fee: Amount::ONE_SAT,
+            vsize: 100,
+        };
+        Answer::Recent(vec![recent; self.count()])
+    }
+
     /// Of an output that is not there, unspent, or spent.
     fn outpoint(&self) -> Answer {
         let height = EntryHeight::Confirmed(Height(height(self.view_version)));
@@ -368,6 +392,8 @@ impl Source for Anything {
             return Err(WireError::Busy);
         }
         Ok(match query {
+            Query::AcceptTest(raw) => Self::accept_tests(raw.len()),
+            Query::Recent => self.recent(),
             Query::Header { checkpoint, .. } => Answer::Header {
                 header: header(version),
                 proof: checkpoint.map(|_| proof()),

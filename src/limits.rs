@@ -42,6 +42,10 @@ pub const OUTBOUND_BYTES_SOFT: usize = 128 * 1024;
 pub const LARGE_REPLY_BYTES: usize = 16 * 1024;
 /// Large replies of all sessions together that wait for their clients; when they fill it, another one becomes an error.
 pub const OUTBOUND_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Transactions in an answer to `mempool.recent`; the protocol's number.
+pub const RECENT_TRANSACTIONS: usize = 10;
+/// Transactions whose acceptance is tested at once; a node takes no more.
+pub const ACCEPT_TEST_MAX: usize = 25;
 /// Transactions of a script that are read to find which of them spends an output; beyond, there is no answer.
 pub const SPENDER_SEARCH_MAX: usize = 10_000;
 /// Digits with which a ping is answered at once; more count toward the limit of replies, and wait their turn.

@@ -11,6 +11,7 @@ mod budget;
 mod fee_rates;
 mod part;
 mod poll;
+mod recent;
 mod shards;
 mod source;
 mod take_in;
@@ -26,12 +27,14 @@ use bitcoin::{Amount, OutPoint, Txid};
 use crate::chain::{EntryHeight, HistoryEntry};
 use crate::index::ScriptPrefix;
 use fee_rates::FeeRates;
+use recent::Recent;
 use shards::Shards;
 use transaction::{Funding, ScriptUse, Spender, Spending, UnconfirmedTransaction};
 
 pub use part::{MempoolGap, MempoolPart};
 pub use poll::Error;
 pub(crate) use poll::Poller;
+pub use recent::RecentTransaction;
 pub(crate) use source::MempoolSource;
 
 /// The node's mempool at one moment; immutable, and a clone is cheap.
@@ -41,6 +44,7 @@ pub struct Mempool {
     scripts: Shards<ScriptUse>,
     spenders: Shards<Spender>,
     fee_rates: FeeRates,
+    recent: Recent,
     /// What all of it takes.
     bytes: usize,
 }
@@ -151,6 +155,11 @@ impl Mempool {
         self.fee_rates.histogram()
     }
 
+    /// Those that came last, the newest first.
+    pub fn recent(&self) -> Vec<RecentTransaction> {
+        self.recent.newest_first()
+    }
+
     /// Memory that it takes, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -186,6 +195,7 @@ impl Mempool {
             self.spenders.insert(spender);
         }
         self.fee_rates.add(transaction.fee, transaction.vsize);
+        self.recent.came(&transaction);
         self.bytes = self.bytes.saturating_add(transaction.bytes());
         self.transactions.insert(transaction);
     }
@@ -206,6 +216,7 @@ impl Mempool {
             self.spenders.remove(&spending.outpoint);
         }
         self.fee_rates.subtract(transaction.fee, transaction.vsize);
+        self.recent.left(txid);
         self.bytes = self.bytes.saturating_sub(transaction.bytes());
     }
 

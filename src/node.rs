@@ -3,6 +3,7 @@
 //! Everything here blocks. The RPC crate is a transport only: answers are read into types of our own, and neither
 //! its errors nor any text of the node leave this module.
 
+mod accept;
 mod answers;
 mod auth;
 mod blocks;
@@ -27,6 +28,7 @@ use bitcoin::hex::FromHex as _;
 use bitcoin::{BlockHash, Transaction, Txid};
 use serde_json::json;
 
+pub use accept::Acceptance;
 pub use auth::NodeAuth;
 pub use checks::{ChainState, REQUIRED_VERSION};
 pub use error::{Error, Trouble};

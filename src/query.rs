@@ -1,5 +1,6 @@
 //! A question about the chain, answered from one view of index and mempool.
 
+mod accept;
 mod answers;
 mod chain;
 mod history;
@@ -16,17 +17,17 @@ use crate::chain::{ChainTip, Height, ScriptHash};
 use crate::index::{self, Effort, ScriptPrefix, Snapshot};
 use crate::limits;
 use crate::mempool::Mempool;
-use crate::redact::{ClientOutpoint, ClientTxid};
+use crate::redact::{ClientOutpoint, ClientTxid, RawTransaction};
 
 pub use answers::{
-    Answer, BlockOfTransaction, HeaderProof, HistoryRow, OutpointStatus, UnspentRow,
+    AcceptTest, Answer, BlockOfTransaction, HeaderProof, HistoryRow, OutpointStatus, UnspentRow,
     WholeTransaction,
 };
 pub use memo::StatusMemo;
 pub use reader::NobodyToAsk;
 
-pub use crate::mempool::MempoolGap;
-pub use crate::node::{FeeMode, FeeRate, MempoolFees};
+pub use crate::mempool::{MempoolGap, RecentTransaction};
+pub use crate::node::{Acceptance, FeeMode, FeeRate, MempoolFees};
 
 /// Index and mempool at one moment, and what changed on the way there.
 ///
@@ -166,6 +167,8 @@ impl Changes {
 /// A question; its fields are what a client said.
 #[derive(Clone, Debug)]
 pub enum Query {
+    /// What the node would make of these transactions.
+    AcceptTest(Vec<RawTransaction>),
     /// Confirmed and unconfirmed balance of a script.
     Balance(ScriptHash),
     /// Fee rate for confirmation within so many blocks.
@@ -206,6 +209,8 @@ pub enum Query {
     MempoolFees,
     /// Where an output stands.
     Outpoint(ClientOutpoint),
+    /// The transactions that came last to the mempool.
+    Recent,
     /// Status of a script.
     Status(ScriptHash),
     /// The last header.
@@ -247,6 +252,9 @@ pub enum Error {
     /// It is not in the block of this height.
     #[error("find this transaction in this block")]
     NotInBlock,
+    /// Its bytes cannot be read.
+    #[error("decode this transaction")]
+    NotATransaction,
     /// The node did not answer.
     #[error("ask the node")]
     Node,
@@ -271,6 +279,8 @@ pub trait NodeReader: Send + Sync {
     ) -> Result<Option<FeeRate>, NodeSilent>;
     /// The node's fee limits.
     fn mempool_fees(&self) -> Result<MempoolFees, NodeSilent>;
+    /// What the node would make of these transactions together; as many answers.
+    fn test_accept(&self, transactions: &[RawTransaction]) -> Result<Vec<Acceptance>, NodeSilent>;
 }
 
 /// The node did not answer, or not with what was asked; why is logged where it was noticed.
@@ -312,6 +322,7 @@ fn answer_with(
     query: &Query,
 ) -> Result<Answer, Error> {
     match query {
+        Query::AcceptTest(transactions) => accept::test(node, transactions),
         Query::Balance(script_hash) => history::balance(ready(view)?, effort, node, script_hash),
         Query::EstimateFee { blocks, mode } => node
             .estimate_fee(*blocks, *mode)
@@ -328,6 +339,7 @@ fn answer_with(
         Query::MempoolFees => node.mempool_fees().map(Answer::MempoolFees).map_err(silent),
         Query::Merkle { txid, height } => chain::merkle(ready(view)?, txid, *height),
         Query::Outpoint(outpoint) => outpoint::status(ready(view)?, node, outpoint),
+        Query::Recent => Ok(Answer::Recent(ready(view)?.mempool.recent())),
         Query::Status(script_hash) => history::status(ready(view)?, effort, script_hash),
         Query::Tip => chain::tip(fresh(view)?),
         Query::Transaction(txid) => chain::transaction(ready(view)?, node, txid),
@@ -356,13 +368,15 @@ impl Query {
             | Self::Transaction(_)
             | Self::Unconfirmed(_)
             | Self::Unspent(_) => true,
-            Self::EstimateFee { .. }
+            Self::AcceptTest(_)
+            | Self::EstimateFee { .. }
             | Self::FeeHistogram
             | Self::Header { .. }
             | Self::Headers { .. }
             | Self::Merkle { .. }
             | Self::MempoolFees
             | Self::Outpoint(_)
+            | Self::Recent
             | Self::TransactionAt { .. }
             | Self::WholeTransaction(_) => false,
         }

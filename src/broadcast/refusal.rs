@@ -88,6 +88,16 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// The fixed text for a reason of the node, also for that it has the transaction.
+    pub fn text_for(reason: &RejectReason) -> &'static str {
+        match Verdict::of(reason) {
+            Verdict::Known => "txn-already-known: the server's node has this transaction",
+            Verdict::Refused(refusal) => refusal.text(),
+        }
+    }
+}
+
 /// What the node's reason means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {

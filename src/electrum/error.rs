@@ -68,6 +68,7 @@ impl WireError {
             query::Error::HeightOutOfRange => Self::HeightOutOfRange,
             query::Error::UnknownTransaction => Self::UnknownTransaction,
             query::Error::NotInBlock => Self::NotInBlock,
+            query::Error::NotATransaction => Self::Refused(Refusal::NotATransaction),
             query::Error::Node if matches!(query, Query::EstimateFee { .. }) => Self::NoFeeEstimate,
             query::Error::Node => Self::NodeSilent,
             query::Error::Index(_) => Self::Unanswerable,

@@ -94,7 +94,8 @@ impl Exchange {
         let lanes = self.slots.iter().map(|slot| match &slot.task {
             Task::Broadcast(_) | Task::BroadcastPackage(_) => Lane::Broadcast,
             Task::Ask(
-                Query::EstimateFee { .. }
+                Query::AcceptTest(_)
+                | Query::EstimateFee { .. }
                 | Query::MempoolFees
                 | Query::Outpoint(_)
                 | Query::Transaction(_)

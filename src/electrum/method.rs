@@ -6,9 +6,10 @@ use bitcoin::{OutPoint, ScriptBuf, Txid};
 use super::error::WireError;
 use super::message::Request;
 use super::package::Package;
-use super::params::{Argument, Extra, Text, bind, optional, required};
+use super::params::{Argument, Extra, List, Text, bind, optional, required};
 use super::version::ProtocolVersion;
 use crate::chain::{Height, ScriptHash};
+use crate::limits;
 use crate::query::{FeeMode, Query};
 use crate::redact::{ClientOutpoint, ClientTxid, RawTransaction};
 
@@ -94,9 +95,7 @@ impl Method {
             "blockchain.headers.subscribe" => nothing(Self::WatchTip),
             "blockchain.transaction.broadcast" => {
                 let [raw] = bind(params, ["raw_tx"], Extra::Refused)?;
-                let Text(digits) = required(raw)?;
-                let bytes = Vec::from_hex(&digits).map_err(|_not_hex| WireError::InvalidParams)?;
-                Ok(Self::Broadcast(RawTransaction::new(bytes)))
+                raw_transaction(&required(raw)?).map(Self::Broadcast)
             }
             "blockchain.transaction.broadcast_package" if version >= ProtocolVersion::V1_6 => {
                 Package::parse(request).map(Self::BroadcastPackage)
@@ -106,6 +105,13 @@ impl Method {
             }
             "mempool.get_info" if version >= ProtocolVersion::V1_6 => {
                 nothing(Self::Ask(Query::MempoolFees))
+            }
+            "mempool.recent" if version >= ProtocolVersion::V1_7 => {
+                nothing(Self::Ask(Query::Recent))
+            }
+            "blockchain.transaction.testmempoolaccept" if version >= ProtocolVersion::V1_7 => {
+                let [raw] = bind(params, ["raw_txs"], Extra::Refused)?;
+                raw_transactions(raw).map(|raw| Self::Ask(Query::AcceptTest(raw)))
             }
             "mempool.get_fee_histogram" => nothing(Self::Ask(Query::FeeHistogram)),
             name if name.starts_with("blockchain.outpoint.")
@@ -254,6 +260,20 @@ fn client_txid(argument: Argument<'_>) -> Result<ClientTxid, WireError> {
     let txid: Result<Txid, _> = digits.parse();
     txid.map(ClientTxid::new)
         .map_err(|_not_a_txid| WireError::InvalidParams)
+}
+
+fn raw_transaction(Text(digits): &Text<'_>) -> Result<RawTransaction, WireError> {
+    let bytes = Vec::from_hex(digits).map_err(|_not_hex| WireError::InvalidParams)?;
+    Ok(RawTransaction::new(bytes))
+}
+
+/// One or more.
+fn raw_transactions(argument: Argument<'_>) -> Result<Vec<RawTransaction>, WireError> {
+    let List(raw): List<'_, { limits::ACCEPT_TEST_MAX }> = required(argument)?;
+    if raw.is_empty() {
+        return Err(WireError::InvalidParams);
+    }
+    raw.iter().map(raw_transaction).collect()
 }
 
 fn client_outpoint(txid: Argument<'_>, vout: Argument<'_>) -> Result<ClientOutpoint, WireError> {

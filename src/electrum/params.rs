@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::WireError;
@@ -55,6 +55,36 @@ pub(super) fn optional<'a, T: Deserialize<'a>>(
 #[derive(Deserialize)]
 #[serde(transparent)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+/// At most so many strings.
+pub(super) struct List<'a, const MAX: usize>(pub(super) Vec<Text<'a>>);
+
+impl<'de: 'a, 'a, const MAX: usize> Deserialize<'de> for List<'a, MAX> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_seq(Listing::<MAX>).map(Self)
+    }
+}
+
+struct Listing<const MAX: usize>;
+
+impl<'de, const MAX: usize> Visitor<'de> for Listing<MAX> {
+    type Value = Vec<Text<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list within its limit")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(text) = values.next_element()? {
+            if list.len() == MAX {
+                return Err(de::Error::custom("too many"));
+            }
+            list.push(text);
+        }
+        Ok(list)
+    }
+}
 
 struct Binding<const N: usize> {
     names: [&'static str; N],

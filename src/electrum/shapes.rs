@@ -2,16 +2,20 @@
 
 use std::fmt;
 
-use bitcoin::Txid;
 use bitcoin::hex::DisplayHex as _;
+use bitcoin::{Txid, Wtxid};
 use serde::ser::{Error as _, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::described::Described;
 use super::version::ProtocolVersion;
+use crate::broadcast::Refusal;
 use crate::chain::{EntryHeight, Height};
 use crate::limits;
-use crate::query::{Answer, HeaderProof, HistoryRow, MempoolFees, OutpointStatus, UnspentRow};
+use crate::query::{
+    AcceptTest, Answer, HeaderProof, HistoryRow, MempoolFees, OutpointStatus, RecentTransaction,
+    UnspentRow,
+};
 
 /// An answer in the shape that a version of the protocol gives it.
 pub(super) struct Shaped<'a> {
@@ -24,6 +28,7 @@ impl Serialize for Shaped<'_> {
         let since_1_6 = self.version >= ProtocolVersion::V1_6;
         let since_1_7 = self.version >= ProtocolVersion::V1_7;
         match self.answer {
+            Answer::AcceptTests(tests) => json.collect_seq(tests.iter().map(Tested::from)),
             Answer::Balance {
                 confirmed,
                 unconfirmed,
@@ -69,6 +74,7 @@ impl Serialize for Shaped<'_> {
             Answer::MempoolFees(fees) if since_1_6 => MempoolInfo::from(fees).serialize(json),
             Answer::MempoolFees(fees) => Coins(fees.relay_minimum.0).serialize(json),
             Answer::Outpoint(status) => Outpoint::from(status).serialize(json),
+            Answer::Recent(recent) => json.collect_seq(recent.iter().map(Newcomer::from)),
             Answer::Status(status) => status.map(|status| status.to_wire()).serialize(json),
             Answer::Tip { height, header } => Tip::of(*height, header).serialize(json),
             Answer::Transaction(bytes) => Hex(bytes).serialize(json),
@@ -243,6 +249,46 @@ struct Merkle<'a> {
 struct TransactionAt<'a> {
     tx_hash: Shown<Txid>,
     merkle: Vec<Reversed<'a>>,
+}
+
+/// What the node would make of a transaction.
+#[derive(serde::Serialize)]
+struct Tested {
+    txid: Shown<Txid>,
+    wtxid: Shown<Wtxid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+impl From<&AcceptTest> for Tested {
+    fn from(test: &AcceptTest) -> Self {
+        Self {
+            txid: Shown(test.txid),
+            wtxid: Shown(test.wtxid),
+            allowed: test.acceptance.allowed,
+            reason: test.acceptance.reason.as_ref().map(Refusal::text_for),
+        }
+    }
+}
+
+/// A transaction that came last to the mempool.
+#[derive(serde::Serialize)]
+struct Newcomer {
+    txid: Shown<Txid>,
+    fee: u64,
+    vsize: u64,
+}
+
+impl From<&RecentTransaction> for Newcomer {
+    fn from(recent: &RecentTransaction) -> Self {
+        Self {
+            txid: Shown(recent.txid),
+            fee: recent.fee.to_sat(),
+            vsize: recent.vsize,
+        }
+    }
 }
 
 #[derive(serde::Serialize)]

@@ -127,6 +127,16 @@ pub(super) struct SentMember {
     pub(super) error: Option<String>,
 }
 
+/// One answer of `testmempoolaccept` for several transactions, of which some may not have been looked at.
+#[derive(Deserialize)]
+pub(super) struct PackageTest {
+    pub(super) allowed: Option<bool>,
+    #[serde(rename = "package-error")]
+    pub(super) package_error: Option<String>,
+    #[serde(rename = "reject-reason")]
+    pub(super) reason: Option<String>,
+}
+
 /// `waitfornewblock`.
 #[derive(Deserialize)]
 pub(super) struct NewBlock {

@@ -63,7 +63,7 @@ impl Method {
         Self::WaitForNewBlock,
     ];
 
-    /// Whether it is asked for the sake of transactions that leave, and for nothing else.
+    /// Whether it is asked for the sake of transactions that leave, and below protocol 1.7 for nothing else.
     pub const fn is_for_broadcast(self) -> bool {
         matches!(self, Self::GetMempoolEntry | Self::TestMempoolAccept)
     }

@@ -1,12 +1,15 @@
 //! What answers are made of.
 
-use bitcoin::{BlockHash, Transaction, Txid};
+use bitcoin::{BlockHash, Transaction, Txid, Wtxid};
 
 use crate::chain::{EntryHeight, Height, HistoryEntry, Network, StatusHash};
-use crate::node::{FeeRate, MempoolFees};
+use crate::mempool::RecentTransaction;
+use crate::node::{Acceptance, FeeRate, MempoolFees};
 
 /// An answer, still free of the protocol's shapes. It tells what was asked, so it cannot be printed.
 pub enum Answer {
+    /// What the node would make of each transaction, in their order.
+    AcceptTests(Vec<AcceptTest>),
     /// In satoshi; `unconfirmed` is relative to `confirmed` and may be negative.
     Balance {
         /// Sum of the confirmed unspent outputs.
@@ -47,6 +50,8 @@ pub enum Answer {
     MempoolFees(MempoolFees),
     /// Where an output stands.
     Outpoint(OutpointStatus),
+    /// Those that came last to the mempool, the newest first.
+    Recent(Vec<RecentTransaction>),
     /// `None` for a script without history.
     Status(Option<StatusHash>),
     /// The last header.
@@ -69,6 +74,16 @@ pub enum Answer {
     Unspent(Vec<UnspentRow>),
     /// In all its parts.
     WholeTransaction(Box<WholeTransaction>),
+}
+
+/// What the node would make of a transaction.
+pub struct AcceptTest {
+    /// Its id.
+    pub txid: Txid,
+    /// Its id with the witness.
+    pub wtxid: Wtxid,
+    /// What the node says.
+    pub acceptance: Acceptance,
 }
 
 /// A header's place in the Merkle tree over all header hashes up to a checkpoint.
@@ -136,8 +151,9 @@ pub struct UnspentRow {
 mod tests {
     use std::fmt::{Debug, Display};
 
-    use super::{Answer, HistoryRow, OutpointStatus, UnspentRow, WholeTransaction};
+    use super::{AcceptTest, Answer, HistoryRow, OutpointStatus, UnspentRow, WholeTransaction};
 
+    static_assertions::assert_not_impl_any!(AcceptTest: Debug, Display, serde::Serialize);
     static_assertions::assert_not_impl_any!(Answer: Debug, Display, serde::Serialize);
     static_assertions::assert_not_impl_any!(HistoryRow: Debug, Display, serde::Serialize);
     static_assertions::assert_not_impl_any!(OutpointStatus: Debug, Display, serde::Serialize);

@@ -2,8 +2,9 @@
 
 use bitcoin::{BlockHash, Txid};
 
-use super::{FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent};
+use super::{Acceptance, FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent};
 use crate::node::Node;
+use crate::redact::RawTransaction;
 
 impl NodeReader for Node {
     fn raw_transaction(
@@ -25,6 +26,10 @@ impl NodeReader for Node {
     fn mempool_fees(&self) -> Result<MempoolFees, NodeSilent> {
         Self::mempool_fees(self).map_err(|_told_by_the_follower| NodeSilent)
     }
+
+    fn test_accept(&self, transactions: &[RawTransaction]) -> Result<Vec<Acceptance>, NodeSilent> {
+        Self::test_accept(self, transactions).map_err(|_told_by_the_follower| NodeSilent)
+    }
 }
 
 /// In the place of a node, where there is none, or waiting for one is too much.
@@ -44,6 +49,10 @@ impl NodeReader for NobodyToAsk {
     }
 
     fn mempool_fees(&self) -> Result<MempoolFees, NodeSilent> {
+        Err(NodeSilent)
+    }
+
+    fn test_accept(&self, _: &[RawTransaction]) -> Result<Vec<Acceptance>, NodeSilent> {
         Err(NodeSilent)
     }
 }

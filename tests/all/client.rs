@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use claustrum::broadcast::NotReady;
 use claustrum::chain::Network;
-use claustrum::electrum::Identity;
+use claustrum::electrum::{Identity, ProtocolVersion};
 use claustrum::limits;
 use claustrum::query::{NodeReader, View};
 use claustrum::session::{EndReason, ReadPool, Services, serve};
@@ -27,6 +27,26 @@ pub(crate) fn services(
     node: Arc<impl NodeReader + 'static>,
 ) -> Arc<Services> {
     with_threads(2, views, node)
+}
+
+/// The same, up to this version of the protocol.
+pub(crate) fn speaking(
+    version: ProtocolVersion,
+    views: watch::Receiver<Option<Arc<View>>>,
+    node: Arc<impl NodeReader + 'static>,
+) -> Arc<Services> {
+    let mut identity = Identity::of(Network::Regtest);
+    identity.protocol_max = version;
+    let (broadcaster, pool) = (Arc::new(NotReady), ReadPool::new(2));
+    let bytes_max = limits::REPLY_BYTES_MAX;
+    Arc::new(Services::new(
+        views,
+        node,
+        broadcaster,
+        pool,
+        identity,
+        bytes_max,
+    ))
 }
 
 /// The same with so many threads that read the index.

@@ -12,11 +12,14 @@ use bitcoin::{
     TxMerkleNode, TxOut, Txid, Witness, consensus, transaction,
 };
 use claustrum::chain::{ConnectedBlock, Height, Network, PackedBlock, ScriptHash, SpentOutput};
+use claustrum::electrum::ProtocolVersion;
 use claustrum::index::{Index, Touched};
 use claustrum::mempool::Mempool;
+use claustrum::node::RejectReason;
 use claustrum::query::{
-    Changes, FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent, Readiness, View,
+    Acceptance, Changes, FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent, Readiness, View,
 };
+use claustrum::redact::RawTransaction;
 use claustrum::session::Services;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -133,6 +136,11 @@ impl Fixture {
         self.publish(Readiness::Ready, Changes { scripts });
     }
 
+    /// Sessions that may agree on this version of the protocol.
+    pub(crate) fn speaking(&self, version: ProtocolVersion) -> Arc<Services> {
+        client::speaking(version, self.views(), Arc::clone(&self.node))
+    }
+
     pub(crate) fn services(&self) -> Arc<Services> {
         client::services(self.views(), Arc::clone(&self.node))
     }
@@ -175,6 +183,15 @@ impl NodeReader for Node {
             relay_minimum: FeeRate(1000),
             incremental: FeeRate(100),
         })
+    }
+
+    /// It would take the first, has the second, and looks at no other.
+    fn test_accept(&self, transactions: &[RawTransaction]) -> Result<Vec<Acceptance>, NodeSilent> {
+        let known = RejectReason::new("txn-already-in-mempool".to_owned());
+        let first = [(Some(true), None), (Some(false), Some(known))].into_iter();
+        let answers = first.chain(std::iter::repeat_with(|| (None, None)));
+        let answers = answers.map(|(allowed, reason)| Acceptance { allowed, reason });
+        Ok(answers.take(transactions.len()).collect())
     }
 }
 

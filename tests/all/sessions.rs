@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use bitcoin::{BlockHash, Txid};
 use claustrum::limits;
-use claustrum::query::{FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent};
+use claustrum::query::{Acceptance, FeeMode, FeeRate, MempoolFees, NodeReader, NodeSilent};
+use claustrum::redact::RawTransaction;
 use claustrum::session::{EndReason, serve};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::Semaphore;
@@ -78,6 +79,10 @@ impl NodeReader for StuckNode {
         self.asked.add_permits(1);
         let free = self.free.lock().unwrap();
         drop(self.freed.wait_while(free, |free| !*free).unwrap());
+        Err(NodeSilent)
+    }
+
+    fn test_accept(&self, _: &[RawTransaction]) -> Result<Vec<Acceptance>, NodeSilent> {
         Err(NodeSilent)
     }
 }

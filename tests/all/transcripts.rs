@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use claustrum::chain::Network;
-use claustrum::electrum::Identity;
+use claustrum::electrum::{Identity, ProtocolVersion};
 use claustrum::query::{CatchUp, Changes, Readiness, Speed};
 use claustrum::session::Services;
 
@@ -25,6 +25,13 @@ async fn while_nothing_is_indexed() {
 async fn on_a_chain_of_three_blocks() {
     let fixture = Fixture::three_blocks();
     hold("three-blocks", &fixture.services()).await;
+}
+
+#[tokio::test]
+async fn by_the_newest_version() {
+    let fixture = Fixture::three_blocks();
+    let services = fixture.speaking(ProtocolVersion::V1_7);
+    hold("three-blocks-1.7", &services).await;
 }
 
 #[tokio::test]

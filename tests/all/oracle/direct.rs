@@ -251,13 +251,15 @@ fn enter(script: &mut Script, answer: Answer) -> Result<()> {
         Answer::Status(status) => {
             script.status = status.map_or_else(String::new, |status| status.to_wire());
         }
-        Answer::Fee(_)
+        Answer::AcceptTests(_)
+        | Answer::Fee(_)
         | Answer::FeeHistogram(_)
         | Answer::Header { .. }
         | Answer::Headers { .. }
         | Answer::Merkle { .. }
         | Answer::MempoolFees(_)
         | Answer::Outpoint(_)
+        | Answer::Recent(_)
         | Answer::Tip { .. }
         | Answer::Transaction(_)
         | Answer::TransactionAt { .. }
