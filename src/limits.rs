@@ -49,7 +49,7 @@ pub const ACCEPT_TEST_MAX: usize = 25;
 /// Transactions of a script that are read to find which of them spends an output; beyond, there is no answer.
 pub const SPENDER_SEARCH_MAX: usize = 10_000;
 /// Digits with which a ping is answered at once; more count toward the limit of replies, and wait their turn.
-pub const PONG_AT_ONCE_MAX: usize = 1024;
+pub const PONG_AT_ONCE_MAX: usize = 256;
 /// Scripts and outpoints one session may watch.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 10_000;
 /// Sessions in all.

@@ -27,7 +27,7 @@ pub(super) fn run(config: &Config, print: fn(&str) -> Result<(), Failure>) -> Re
     let user = node.auth.user().map_err(failure)?;
     let surroundings = Judge::new(&node).surroundings().map_err(failure)?;
     let may_send = Sender::new(&node).may_send().map_err(failure)?;
-    print(&whitelist(config.broadcast.method, &user))?;
+    print(&whitelist(config, &user))?;
     for line in remarks(config, &surroundings, may_send) {
         print(&format!("{line}\n"))?;
     }
@@ -43,12 +43,17 @@ fn failure(error: node::Error) -> Failure {
 }
 
 /// What the node has to allow, and nothing else, as a line of its configuration.
-fn whitelist(method: Method, user: &str) -> String {
-    let calls: Vec<&str> = match method {
+fn whitelist(config: &Config, user: &str) -> String {
+    let tests = config.protocol_max.tests_acceptance();
+    let asked = |call: &node::Method| {
+        !call.is_for_broadcast() || (tests && *call == node::Method::TestMempoolAccept)
+    };
+    let calls: Vec<&str> = match config.broadcast.method {
         Method::TorPeers => node::Method::ALL.iter().map(|call| call.name()).collect(),
         Method::OwnNode => node::Method::ALL
             .iter()
-            .filter(|call| !call.is_for_broadcast())
+            .copied()
+            .filter(asked)
             .map(|call| call.name())
             .chain([Sender::CALL.name(), Sender::PACKAGE_CALL.name()])
             .collect(),

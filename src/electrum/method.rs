@@ -109,7 +109,7 @@ impl Method {
             "mempool.recent" if version >= ProtocolVersion::V1_7 => {
                 nothing(Self::Ask(Query::Recent))
             }
-            "blockchain.transaction.testmempoolaccept" if version >= ProtocolVersion::V1_7 => {
+            "blockchain.transaction.testmempoolaccept" if version.tests_acceptance() => {
                 let [raw] = bind(params, ["raw_txs"], Extra::Refused)?;
                 raw_transactions(raw).map(|raw| Self::Ask(Query::AcceptTest(raw)))
             }

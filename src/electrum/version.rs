@@ -44,6 +44,11 @@ impl ProtocolVersion {
         }
     }
 
+    /// Whether clients may ask what the node would make of a transaction.
+    pub fn tests_acceptance(self) -> bool {
+        self >= Self::V1_7
+    }
+
     /// The highest version up to `self` that lies inside the client's range; `None` when there is none.
     pub(super) fn agree(self, client_min: &str, client_max: &str) -> Option<Self> {
         let range = numbers(client_min)?..=numbers(client_max)?;

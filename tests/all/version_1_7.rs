@@ -112,6 +112,91 @@ fn an_outpoint_is_heard_of_from_its_funding_to_its_spending_and_back() -> Result
     Ok(())
 }
 
+#[test]
+fn acceptance_is_tested_by_the_node_and_told_in_our_words() -> Result<()> {
+    let node = Node::start_funded(&Options::default())?;
+    let server = server(&node)?;
+    let mut line = newest(&server)?;
+    let address = node.new_address()?;
+    let paid = node.pay(&address, 1_000_000)?;
+    let output = (paid.as_str(), node.vout(&paid, &address)?);
+    let hex = |raw: Value| raw.as_str().map(str::to_owned).context("no hex");
+    let known = hex(node.rpc("getrawtransaction", json!([paid]))?)?;
+    let fine = node.pay_unsent(&address, 2_000_000)?;
+    let other = node.pay_unsent(&address, 3_000_000)?;
+    let free = node.spend(&[output], &address, 0)?;
+    let unsigned = hex(node.rpc(
+        "createrawtransaction",
+        json!([[{ "txid": paid, "vout": output.1 }], { &address: "0.009" }]),
+    )?)?;
+    let lost = hex(node.rpc(
+        "createrawtransaction",
+        json!([[{ "txid": "11".repeat(32), "vout": 0 }], { &address: "0.009" }]),
+    )?)?;
+    let cases = [
+        (vec![&fine], ""),
+        (vec![&fine, &other], ""),
+        (vec![&known], "txn-already-known: "),
+        (vec![&free], "min relay fee not met: "),
+        (vec![&unsigned], "mandatory-script-verify-flag-failed: "),
+        (vec![&lost], "bad-txns-inputs-missingorspent: "),
+        (vec![&fine, &fine], "Transaction rejected by mempool: "),
+        (vec![&fine, &lost], "bad-txns-inputs-missingorspent: "),
+    ];
+    for (raw, beginning) in cases {
+        let expected = node.rpc("testmempoolaccept", json!([raw]))?;
+        let found = line.call("blockchain.transaction.testmempoolaccept", json!([raw]))?;
+        let (expected, found) = (expected.as_array(), found.as_array());
+        let (expected, found) = expected.zip(found).context("no lists")?;
+        ensure!(expected.len() == found.len(), "{found:?}");
+        let mut reasons = 0;
+        for (expected, found) in expected.iter().zip(found) {
+            for key in ["txid", "wtxid", "allowed"] {
+                ensure!(
+                    expected.get(key) == found.get(key),
+                    "{found}, not {expected}"
+                );
+            }
+            let why = expected
+                .get("package-error")
+                .or(expected.get("reject-reason"));
+            let told = found.get("reason").and_then(Value::as_str);
+            ensure!(why.is_some() == told.is_some(), "{found}, not {expected}");
+            reasons += usize::from(told.is_some_and(|told| told.starts_with(beginning)));
+        }
+        ensure!(
+            (reasons > 0) != beginning.is_empty(),
+            "{beginning}: {found:?}"
+        );
+    }
+    let nonsense = json!([[fine, "00"]]);
+    let refused = line.request("blockchain.transaction.testmempoolaccept", nonsense)?;
+    ensure!(refused["error"]["code"] == 1, "{refused}");
+    Ok(())
+}
+
+#[test]
+fn the_newest_unconfirmed_transactions_are_told() -> Result<()> {
+    let node = Node::start_funded(&Options::default())?;
+    let server = server(&node)?;
+    let mut line = newest(&server)?;
+    let address = node.new_address()?;
+    let mut expected = Vec::new();
+    for satoshi in [1_000_000, 2_000_000, 3_000_000] {
+        let txid = node.pay(&address, satoshi)?;
+        let entry = node.rpc("getmempoolentry", json!([txid]))?;
+        let fee = rig::node::satoshi(&entry["fees"]["base"]).context("no fee")?;
+        expected.insert(
+            0,
+            json!({ "txid": txid, "fee": fee, "vsize": entry["vsize"] }),
+        );
+        wait_for_mempool(&mut line, &node, &address)?;
+        let found = line.call("mempool.recent", json!([]))?;
+        ensure!(found == json!(expected), "{found}");
+    }
+    Ok(())
+}
+
 const SUBSCRIBE: &str = "blockchain.outpoint.subscribe";
 const UNSUBSCRIBE: &str = "blockchain.outpoint.unsubscribe";
 
