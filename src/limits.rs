@@ -36,11 +36,17 @@ pub const BACKLOG_BYTES_MAX: usize = 64 * 1024;
 pub const REPLY_BYTES_MAX: usize = 8_100_000;
 /// The least that may be set: 2016 headers in hexadecimal digits, and their frame.
 pub const REPLY_BYTES_MIN: usize = 350_000;
-/// Bytes waiting for a client that reads slowly before reading from it pauses.
+/// Bytes waiting, filled, for a client that reads slowly before reading from it pauses.
 pub const OUTBOUND_BYTES_SOFT: usize = 128 * 1024;
+/// What a relay cell of Tor carries, in the newest form of cells: every write is filled to a multiple of it.
+pub const CELL_BYTES: usize = 488;
+/// Up to here the size of a write is a power of two of cells; above it there are three sizes more between two of them.
+pub const DOUBLED_BYTES_MAX: usize = 64 * 1024;
+/// Replies that leave together; a longer one leaves alone. No setting of Electrum makes it refuse a line of 500,000.
+pub const JOINED_BYTES_MAX: usize = 1024 * CELL_BYTES;
 /// A reply above this needs room in [`OUTBOUND_BYTES_MAX`] until it has left.
 pub const LARGE_REPLY_BYTES: usize = 16 * 1024;
-/// Large replies of all sessions together that wait for their clients; when they fill it, another one becomes an error.
+/// Large replies of all sessions together that wait for their clients, filled; when they fill it, another one becomes an error.
 pub const OUTBOUND_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Transactions in an answer to `mempool.recent`; the protocol's number.
 pub const RECENT_TRANSACTIONS: usize = 10;

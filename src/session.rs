@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::broadcast::Broadcaster;
-use crate::electrum::Identity;
+use crate::electrum::{self, Identity};
 use crate::limits;
 use crate::query::{CatchUp, NodeReader, Readiness, View};
 
@@ -64,7 +64,8 @@ impl Services {
         reply_bytes_max: usize,
     ) -> Self {
         // Room for two of the largest, so that one that waits for its client does not refuse the next.
-        let outbound_bytes = limits::OUTBOUND_BYTES_MAX.max(reply_bytes_max.saturating_mul(2));
+        let two_bytes = electrum::filled_max(reply_bytes_max).saturating_mul(2);
+        let outbound_bytes = limits::OUTBOUND_BYTES_MAX.max(two_bytes);
         let outbound_room = (outbound_bytes / 1024).min(Semaphore::MAX_PERMITS);
         Self {
             views,

@@ -1,76 +1,91 @@
-//! What waits for the client, and how it leaves: everything ready in one write and one flush, never waiting for more.
+//! What waits for the client, and how it leaves: lines that are ready in one write and one flush, filled to a size that
+//! tells little of them, and never waiting for more.
 
+use std::collections::VecDeque;
 use std::io;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::electrum;
+use crate::{electrum, limits};
 
 /// Lines on their way to the client.
 pub(super) struct Outbound {
-    /// Lines for the next write.
-    ready: Vec<u8>,
-    /// What large replies among them take of the room for all sessions.
-    ready_room: Vec<OwnedSemaphorePermit>,
-    /// The write under way.
-    leaving: Vec<u8>,
-    leaving_room: Vec<OwnedSemaphorePermit>,
-    /// How much of it has left.
+    /// What leaves next, in order.
+    waiting: VecDeque<Write>,
+    /// What is leaving: it has its size already, and is flushed when all of it has left.
+    leaving: Write,
+    /// How much of that has left.
     left: usize,
     /// When the transport last took something, or began to wait.
     progressed: Instant,
 }
 
+/// Lines that leave together.
+#[derive(Default)]
+struct Write {
+    lines: Vec<u8>,
+    /// What large replies among them take of the room for all sessions.
+    room: Vec<OwnedSemaphorePermit>,
+}
+
 impl Outbound {
     pub(super) fn new() -> Self {
         Self {
-            ready: Vec::new(),
-            ready_room: Vec::new(),
-            leaving: Vec::new(),
-            leaving_room: Vec::new(),
+            waiting: VecDeque::new(),
+            leaving: Write::default(),
             left: 0,
             progressed: Instant::now(),
         }
     }
 
-    /// Adds a line; a large one brings the room it takes.
+    /// Adds a line, or several; a large one brings the room it takes.
     pub(super) fn push(&mut self, line: Vec<u8>, room: Option<OwnedSemaphorePermit>) {
+        if line.is_empty() {
+            return;
+        }
         if self.is_empty() {
             self.progressed = Instant::now();
         }
-        if self.ready.is_empty() {
-            self.ready = line;
-        } else {
-            self.ready.extend_from_slice(&line);
+        match self.waiting.back_mut() {
+            Some(last) if last.joins(&line) => {
+                last.lines.extend_from_slice(&line);
+                last.room.extend(room);
+            }
+            _ => self.waiting.push_back(Write {
+                lines: line,
+                room: room.into_iter().collect(),
+            }),
         }
-        self.ready_room.extend(room);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.leaving.is_empty()
+        self.waiting.is_empty() && self.leaving.lines.is_empty()
     }
 
-    /// Bytes that have not left.
+    /// Bytes that have not left, with the spaces that leave with them.
     pub(super) fn bytes(&self) -> usize {
-        let leaving = self.leaving.len().saturating_sub(self.left);
-        self.ready.len().saturating_add(leaving)
+        let leaving = self.leaving.lines.len().saturating_sub(self.left);
+        let waiting = self.waiting.iter();
+        let filled = waiting.map(|write| electrum::filled(write.lines.len()));
+        filled.fold(leaving, usize::saturating_add)
     }
 
     pub(super) fn progressed(&self) -> Instant {
         self.progressed
     }
 
-    /// Takes the next step towards an empty queue. May be dropped and called again.
+    /// Writes and flushes what leaves next, in as many parts as the transport takes it. May be dropped and called
+    /// again.
     pub(super) async fn write(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-        if self.leaving.is_empty() {
-            std::mem::swap(&mut self.ready, &mut self.leaving);
-            std::mem::swap(&mut self.ready_room, &mut self.leaving_room);
-            electrum::pad(&mut self.leaving);
+        if self.leaving.lines.is_empty() {
+            self.leaving = self.waiting.pop_front().unwrap_or_default();
+            electrum::pad(&mut self.leaving.lines);
         }
-        let rest = self.leaving.get(self.left..).unwrap_or_default();
-        if !rest.is_empty() {
+        while let Some(rest) = self.leaving.lines.get(self.left..)
+            && !rest.is_empty()
+        {
             let taken = writer.write(rest).await?;
             if taken == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
@@ -78,15 +93,19 @@ impl Outbound {
             self.left = self.left.saturating_add(taken);
             self.progressed = Instant::now();
         }
-        if self.left >= self.leaving.len() {
-            writer.flush().await?;
-            self.progressed = Instant::now();
-            // Memory of a large write is given back at once.
-            self.leaving = Vec::new();
-            self.leaving_room.clear();
-            self.left = 0;
-        }
+        writer.flush().await?;
+        self.progressed = Instant::now();
+        // Memory of a large write is given back at once.
+        self.leaving = Write::default();
+        self.left = 0;
         Ok(())
+    }
+}
+
+impl Write {
+    /// Whether a line leaves with these.
+    fn joins(&self, line: &[u8]) -> bool {
+        self.lines.len().saturating_add(line.len()) <= limits::JOINED_BYTES_MAX
     }
 }
 
@@ -118,18 +137,95 @@ mod tests {
         }
     }
 
+    /// A line of so many bytes.
+    fn line(bytes: usize) -> Vec<u8> {
+        let mut line = vec![b'x'; bytes - 2];
+        line.extend(*b"}\n");
+        line
+    }
+
     #[tokio::test]
     async fn what_is_ready_leaves_in_one_write_and_one_flush() {
         let mut outbound = Outbound::new();
         let mut recorder = Recorder::default();
         outbound.push(b"{\"id\":1}\n".to_vec(), None);
         outbound.push(b"{\"id\":2}\n".to_vec(), None);
-        assert_eq!(outbound.bytes(), 18);
+        outbound.push(Vec::new(), None);
+        assert_eq!(outbound.bytes(), 488);
         outbound.write(&mut recorder).await.unwrap();
         assert!(outbound.is_empty());
-        assert_eq!(recorder.0, [Some(18), None]);
-        outbound.push(vec![b'x'; 8_000_000], None);
+        assert_eq!(recorder.0, [Some(488), None]);
+        outbound.push(Vec::new(), None);
+        assert!(outbound.is_empty());
+        outbound.push(line(7_000_000), None);
         outbound.write(&mut recorder).await.unwrap();
-        assert_eq!(recorder.0[2..], [Some(8_000_000), None]);
+        assert_eq!(recorder.0[2..], [Some(7_995_392), None]);
+    }
+
+    #[tokio::test]
+    async fn spaces_never_make_a_line_too_long() {
+        let mut outbound = Outbound::new();
+        let mut recorder = Recorder::default();
+        let joined = limits::JOINED_BYTES_MAX;
+        for bytes in [joined - 100, 100, 100, 8_000_000, 100] {
+            outbound.push(line(bytes), None);
+        }
+        let all = [joined, 488, 8_099_824, 488];
+        assert_eq!(outbound.bytes(), all.iter().sum::<usize>());
+        while !outbound.is_empty() {
+            outbound.write(&mut recorder).await.unwrap();
+        }
+        assert_eq!(recorder.0, all.map(|size| [Some(size), None]).concat());
+    }
+
+    /// Takes so many bytes, then nothing before the next call.
+    #[derive(Default)]
+    struct Narrow {
+        pieces: Vec<usize>,
+        flushes: usize,
+        waits: bool,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.waits = !self.waits;
+            if self.waits {
+                return Poll::Pending;
+            }
+            let taken = bytes.len().min(300);
+            self.pieces.push(taken);
+            Poll::Ready(Ok(taken))
+        }
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.flushes += 1;
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_leaves_in_parts_has_its_size_before_the_flush() {
+        let mut outbound = Outbound::new();
+        let mut narrow = Narrow::default();
+        outbound.push(line(500), None);
+        while narrow.flushes == 0 {
+            // Dropped whenever the transport waits; what came meanwhile leaves by itself.
+            tokio::select! {
+                biased;
+                written = outbound.write(&mut narrow) => written.unwrap(),
+                () = std::future::ready(()) => {}
+            }
+            if narrow.pieces.len() == 1 && outbound.waiting.is_empty() {
+                outbound.push(line(10), None);
+            }
+        }
+        assert_eq!(narrow.pieces, [300, 300, 300, 76]);
+        assert_eq!(outbound.bytes(), 488);
     }
 }

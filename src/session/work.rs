@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Services;
 use crate::broadcast::{PackageMember, Quota, Settled};
-use crate::electrum::{Exchange, Findings, Finished, Refresh, Source, WireError};
+use crate::electrum::{self, Exchange, Findings, Finished, Refresh, Source, WireError};
 use crate::limits;
 use crate::query::{self, Answer, CatchUp, Query, StatusMemo, View};
 use crate::redact::RawTransaction;
@@ -86,7 +86,7 @@ fn with_room(services: &Services, exchange: &Exchange, finished: Finished) -> Do
     if bytes <= limits::LARGE_REPLY_BYTES {
         return Done::Exchange(finished, None);
     }
-    let kibibytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+    let kibibytes = u32::try_from(electrum::filled_max(bytes).div_ceil(1024)).unwrap_or(u32::MAX);
     match Arc::clone(&services.outbound_room).try_acquire_many_owned(kibibytes) {
         Ok(room) => Done::Exchange(finished, Some(room)),
         Err(_no_room) => Done::Exchange(exchange.refuse(WireError::Busy), None),
@@ -217,7 +217,7 @@ mod tests {
         }
     }
 
-    async fn answered(services: &Arc<Services>, pending: Pending) -> (String, bool) {
+    async fn answered(services: &Arc<Services>, pending: Pending) -> (String, usize) {
         match answer(
             Arc::clone(services),
             pending,
@@ -227,7 +227,8 @@ mod tests {
         .await
         {
             Done::Exchange(finished, room) => {
-                (String::from_utf8(finished.line).unwrap(), room.is_some())
+                let room = room.map_or(0, |room| room.num_permits());
+                (String::from_utf8(finished.line).unwrap(), room)
             }
             Done::Refresh(_) => panic!("a refresh"),
         }
@@ -308,7 +309,8 @@ mod tests {
         let mut conversation = Conversation::new(Arc::clone(&services.identity));
         let before = services.outbound_room.available_permits();
         let (line, room) = answered(&services, large(&mut conversation)).await;
-        assert!(room && line.len() > limits::LARGE_REPLY_BYTES);
+        assert!(line.len() > limits::LARGE_REPLY_BYTES);
+        assert!(room * 1024 >= electrum::filled(line.len()));
         assert!(line.contains("being built"));
         // Given back with the reply.
         assert_eq!(services.outbound_room.available_permits(), before);
@@ -316,6 +318,6 @@ mod tests {
         let all = u32::try_from(before).unwrap();
         let _taken = services.outbound_room.acquire_many(all).await.unwrap();
         let (line, room) = answered(&services, large(&mut conversation)).await;
-        assert!(!room && line.contains("too much to do"));
+        assert!(room == 0 && line.contains("too much to do"));
     }
 }

@@ -10,7 +10,8 @@ use claustrum::limits;
 use claustrum::query::{NodeReader, View};
 use claustrum::session::{EndReason, ReadPool, Services, serve};
 use tokio::io::{
-    AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, ReadHalf, WriteHalf,
+    AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader, DuplexStream,
+    ReadHalf, WriteHalf,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -80,8 +81,21 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(services: &Arc<Services>) -> Self {
-        let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
+        Self::connect_by(services, STREAM_BYTES, |theirs| theirs)
+    }
+
+    /// Over a stream that holds so many bytes, and of which the session gets what becomes of its side.
+    pub(crate) fn connect_by<S>(
+        services: &Arc<Services>,
+        bytes: usize,
+        transport: impl FnOnce(DuplexStream) -> S,
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (ours, theirs) = tokio::io::duplex(bytes);
         let cancel = CancellationToken::new();
+        let theirs = transport(theirs);
         let session = tokio::spawn(serve(theirs, Arc::clone(services), cancel.clone()));
         let (reader, writer) = tokio::io::split(ours);
         Self {
@@ -103,14 +117,14 @@ impl Client {
         self.line().await.expect("the session ended")
     }
 
-    /// The next line; `None` at the end of the stream.
+    /// The next line without the spaces that filled it; `None` at the end of the stream.
     pub(crate) async fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         let read = self.reader.read_line(&mut line);
         let read = tokio::time::timeout(Duration::from_secs(120), read).await;
         match read.expect("no answer").expect("the stream broke") {
             0 => None,
-            _ => Some(line.trim_end_matches('\n').to_owned()),
+            _ => Some(unfilled(line.trim_end_matches('\n'))),
         }
     }
 
@@ -123,4 +137,11 @@ impl Client {
     pub(crate) async fn finish_sending(&mut self) {
         self.writer.shutdown().await.expect("the stream broke");
     }
+}
+
+/// A line without the spaces before its last bracket.
+pub(crate) fn unfilled(line: &str) -> String {
+    let (rest, bracket) = line.split_at(line.len() - 1);
+    assert!(matches!(bracket, "}" | "]"), "{line}");
+    format!("{}{bracket}", rest.trim_end_matches(' '))
 }

@@ -17,6 +17,7 @@ mod node_states;
 mod notifications;
 mod oracle;
 mod packages;
+mod padding;
 mod peer;
 mod sessions;
 mod transcripts;
