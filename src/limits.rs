@@ -144,6 +144,10 @@ pub const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 pub const STATUS_AGE_MAX: Duration = Duration::from_secs(15);
 /// Bytes of one answer of the node: a full block with its previous outputs takes about 40 MB as JSON.
 pub const NODE_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of the answer with blocks alone, 8 MB each at most in hexadecimal digits; beyond it they are asked for one by one.
+pub const BLOCKS_ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of the answer about what one block spends: 30 MB beside scripts, which a miner may make so long. What of it is not kept takes no memory.
+pub const BLOCK_ANSWER_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Bytes of the node's cookie file, which holds a name and a password in one line.
 pub const NODE_COOKIE_BYTES_MAX: u64 = 4096;
 /// An ordinary call of the node, connecting included.
@@ -176,6 +180,8 @@ pub const BLOCK_BATCH_TRANSACTIONS_MAX: u32 = 4_000;
 pub const COMMIT_BLOCKS_MAX: u32 = 64;
 /// Transactions in one commit, which bounds the memory of the blocks held: about 50 MB.
 pub const COMMIT_TRANSACTIONS_MAX: u32 = 20_000;
+/// Bytes of blocks and spent scripts after which a commit takes no further block, where a few transactions fill many.
+pub const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Scripts one published change may name; beyond it sessions look at all of theirs again.
 pub const CHANGED_SCRIPTS_MAX: usize = 50_000;
 /// Bytes of memory for the mempool: some 150,000 ordinary transactions. Above it those stay that pay best.

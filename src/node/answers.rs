@@ -4,10 +4,12 @@
 //! a mempool. Amounts are read from their decimal digits, never through a float.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bitcoin::amount::Denomination;
-use bitcoin::{Amount, BlockHash, ScriptBuf, Wtxid};
-use serde::de::Error as _;
+use bitcoin::consensus::encode;
+use bitcoin::{Amount, Block, BlockHash, ScriptBuf, Wtxid};
+use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -46,6 +48,33 @@ pub(super) struct OwnAddress {
 pub(super) struct BlockSummary {
     #[serde(rename = "nTx")]
     pub(super) transactions: Option<u32>,
+}
+
+/// `getblock HASH 0`.
+pub(super) struct WholeBlock(pub(super) Block);
+
+impl<'de> Deserialize<'de> for WholeBlock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(HexOfBlock)
+    }
+}
+
+/// Decodes the digits where they lie.
+struct HexOfBlock;
+
+impl Visitor<'_> for HexOfBlock {
+    type Value = WholeBlock;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a block in hexadecimal digits")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, hex: &str) -> Result<WholeBlock, E> {
+        let block = encode::deserialize_hex(hex);
+        block
+            .map(WholeBlock)
+            .map_err(|_content| E::custom("not a block"))
+    }
 }
 
 /// `getblock HASH 3`.

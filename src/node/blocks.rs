@@ -1,10 +1,11 @@
 //! Whole blocks together with the outputs they spend.
 
-use bitcoin::consensus::encode;
 use bitcoin::{Block, BlockHash};
 use serde_json::json;
 
-use super::answers::{BlockSummary, PreviousOutput, SpendingBlock, SpendingTransaction};
+use super::answers::{
+    BlockSummary, PreviousOutput, SpendingBlock, SpendingTransaction, WholeBlock,
+};
 use super::rpc::Method;
 use super::{Error, Node};
 use crate::chain::{ConnectedBlock, Height, SpentOutput};
@@ -31,8 +32,8 @@ impl Node {
         self.follow.batch(Method::GetBlockHeader, &arguments)
     }
 
-    /// The first of these blocks, at least one, and as many as [`limits::COMMIT_TRANSACTIONS_MAX`] allows. An empty
-    /// list when the node no longer has them all. That a block has the hash asked for is checked here; the index checks
+    /// The first of these blocks, at least one, and as many as [`limits::COMMIT_TRANSACTIONS_MAX`] and
+    /// [`limits::COMMIT_BYTES_MAX`] allow. An empty list when the node no longer has them all. That a block has the hash asked for is checked here; the index checks
     /// the rest.
     pub fn blocks(&self, hashes: &[BlockHash]) -> Result<Vec<ConnectedBlock>, Error> {
         let summaries = self.summaries(hashes)?;
@@ -49,14 +50,28 @@ impl Node {
         let mut rest = fitting(hashes, &sizes, limits::COMMIT_TRANSACTIONS_MAX).0;
         let mut sizes = sizes.as_slice();
         let mut blocks = Vec::with_capacity(rest.len());
-        while !rest.is_empty() {
-            let (part, beyond) = fitting(rest, sizes, limits::BLOCK_BATCH_TRANSACTIONS_MAX);
+        // The node does not tell how many bytes a block has, and a few transactions may be as large as many.
+        let mut together = limits::BLOCK_BATCH_TRANSACTIONS_MAX;
+        let mut bytes = 0_usize;
+        while !rest.is_empty() && bytes < limits::COMMIT_BYTES_MAX {
+            let (part, beyond) = fitting(rest, sizes, together);
+            let connected = match self.connected_blocks(part) {
+                Err(Error::TooLarge { .. }) if part.len() > 1 => {
+                    together = 0;
+                    continue;
+                }
+                outcome => outcome?,
+            };
+            let Some(connected) = connected else {
+                return Ok(Vec::new());
+            };
             sizes = sizes.get(part.len()..).unwrap_or_default();
             rest = beyond;
-            match self.connected_blocks(part)? {
-                Some(connected) => blocks.extend(connected),
-                None => return Ok(Vec::new()),
-            }
+            bytes = connected
+                .iter()
+                .map(memory_of)
+                .fold(bytes, usize::saturating_add);
+            blocks.extend(connected);
         }
         Ok(blocks)
     }
@@ -70,16 +85,18 @@ impl Node {
                 .map(|hash| vec![json!(hash), json!(verbosity)])
                 .collect()
         };
-        let answers: Vec<Option<String>> = self.follow.batch(call, &arguments(hashes, 0))?;
-        let Some(answers) = answers.into_iter().collect::<Option<Vec<_>>>() else {
+        let asked = arguments(hashes, 0);
+        let answers: Vec<Option<WholeBlock>> =
+            self.follow
+                .batch_within(call, &asked, limits::BLOCKS_ANSWER_BYTES_MAX)?;
+        let blocks: Option<Vec<_>> = answers.into_iter().map(|answer| Some(answer?.0)).collect();
+        let Some(blocks) = blocks else {
             return Ok(None);
         };
-        let blocks: Option<Vec<_>> = hashes
-            .iter()
-            .zip(&answers)
-            .map(|(hash, hex)| verified(hex, hash))
-            .collect();
-        let blocks = blocks.ok_or(Error::Garbled { call: call.into() })?;
+        let mut both = hashes.iter().zip(&blocks);
+        if !both.all(|(hash, block)| block.block_hash() == *hash) {
+            return Err(Error::Garbled { call: call.into() });
+        }
         // A block with a coinbase alone spends nothing, the genesis block among them.
         let spending: Vec<_> = hashes
             .iter()
@@ -87,8 +104,13 @@ impl Node {
             .filter(|(_hash, block)| block.txdata.len() > 1)
             .map(|(hash, _block)| *hash)
             .collect();
+        let bytes_max = match hashes {
+            [_one] => limits::BLOCK_ANSWER_BYTES_MAX,
+            _ => limits::NODE_ANSWER_BYTES_MAX,
+        };
+        let asked = arguments(&spending, 3);
         let answers: Vec<Option<SpendingBlock>> =
-            self.follow.batch(call, &arguments(&spending, 3))?;
+            self.follow.batch_within(call, &asked, bytes_max)?;
         let Some(answers) = answers.into_iter().collect::<Option<Vec<_>>>() else {
             return Ok(None);
         };
@@ -129,10 +151,11 @@ fn fitting<'a>(
         .unwrap_or((hashes, &[]))
 }
 
-/// The block of this hash, if that is what the digits hold.
-fn verified(hex: &str, hash: &BlockHash) -> Option<Block> {
-    let block: Block = encode::deserialize_hex(hex).ok()?;
-    (block.block_hash() == *hash).then_some(block)
+/// Bytes of a block and of the scripts that it spends.
+fn memory_of(connected: &ConnectedBlock) -> usize {
+    let spent = connected.spent.iter().flatten();
+    let scripts: usize = spent.map(|output| output.script.len()).sum();
+    connected.block.total_size().saturating_add(scripts)
 }
 
 /// Joins a block with what it spends; `None` when the two do not fit.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bitcoincore_rpc::{Client, RpcApi as _, jsonrpc};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
@@ -170,7 +171,14 @@ pub(super) struct Lane {
     auth: NodeAuth,
     agent: ureq::Agent,
     permits: Permits,
-    client: Mutex<Option<Arc<Client>>>,
+    connection: Mutex<Option<Arc<Connection>>>,
+}
+
+/// What calls are made with as long as the node accepts its credentials.
+struct Connection {
+    client: Client,
+    /// That of the client, for batches.
+    transport: HttpTransport,
 }
 
 impl Lane {
@@ -180,7 +188,7 @@ impl Lane {
             auth: settings.auth.clone(),
             agent: transport::agent(settings.address, deadline, calls_max),
             permits: Permits::new(calls_max),
-            client: Mutex::new(None),
+            connection: Mutex::new(None),
         }
     }
 
@@ -212,7 +220,8 @@ impl Lane {
         call: Call,
         arguments: &[Value],
     ) -> Result<T, CallError> {
-        self.attempt(call, |client| {
+        self.attempt(call, |connection| {
+            let client = &connection.client;
             client.call(call.0, arguments).map_err(Fault::of)
         })
     }
@@ -224,25 +233,35 @@ impl Lane {
         method: Method,
         arguments: &[Vec<Value>],
     ) -> Result<Vec<Option<T>>, Error> {
-        if arguments.is_empty() {
-            return Ok(Vec::new());
-        }
-        let answers = self.attempt(method.into(), |client| {
-            exchange(client.get_jsonrpc_client(), method, arguments)
-        });
-        match answers {
-            Ok(answers) => answers
-                .into_iter()
-                .map(|answer| understood(method, &answer))
-                .collect(),
-            Err(CallError::Way(Error::TooLarge { .. })) if arguments.len() > 1 => {
+        match self.batch_within(method, arguments, limits::NODE_ANSWER_BYTES_MAX) {
+            Err(Error::TooLarge { .. }) if arguments.len() > 1 => {
                 let (head, tail) = arguments.split_at(arguments.len() / 2);
                 let mut answers = self.batch(method, head)?;
                 answers.extend(self.batch(method, tail)?);
                 Ok(answers)
             }
-            Err(error) => Err(error.into_error(method.into())),
+            outcome => outcome,
         }
+    }
+
+    /// The same in one exchange, with so many bytes of answer at most.
+    pub(super) fn batch_within<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        arguments: &[Vec<Value>],
+        bytes_max: u64,
+    ) -> Result<Vec<Option<T>>, Error> {
+        if arguments.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answers = self.attempt(method.into(), |connection| {
+            connection.exchange(method, arguments, bytes_max)
+        });
+        let answers = answers.map_err(|error| error.into_error(method.into()))?;
+        answers
+            .into_iter()
+            .map(|answer| understood(method, answer))
+            .collect()
     }
 
     /// Ends the calls that are under way and all later ones with an error.
@@ -254,16 +273,17 @@ impl Lane {
     fn attempt<T>(
         &self,
         call: Call,
-        exchange: impl Fn(&Client) -> Result<T, Fault>,
+        exchange: impl Fn(&Connection) -> Result<T, Fault>,
     ) -> Result<T, CallError> {
         let _permit = self
             .permits
             .acquire(limits::NODE_TURN_MAX)
             .ok_or(CallError::Way(Error::Crowded { call }))?;
-        let client = self.client(None).map_err(CallError::Way)?;
-        let mut answer = exchange(&client);
+        let connection = self.connection(None).map_err(CallError::Way)?;
+        let mut answer = exchange(&connection);
         if matches!(answer, Err(Fault::Way(Failure::Unauthorized))) {
-            let renewed = self.client(Some(&client)).map_err(CallError::Way)?;
+            let renewed = self.connection(Some(&connection));
+            let renewed = renewed.map_err(CallError::Way)?;
             answer = exchange(&renewed);
         }
         answer.map_err(|fault| match fault {
@@ -277,55 +297,86 @@ impl Lane {
         })
     }
 
-    /// The client, built when there is none or when it is the `refused` one.
-    fn client(&self, refused: Option<&Arc<Client>>) -> Result<Arc<Client>, Error> {
-        let mut slot = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The connection, built when there is none or when it is the `refused` one.
+    fn connection(&self, refused: Option<&Arc<Connection>>) -> Result<Arc<Connection>, Error> {
+        let mut slot = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let usable = slot
             .as_ref()
-            .filter(|client| !refused.is_some_and(|refused| Arc::ptr_eq(client, refused)));
-        if let Some(client) = usable {
-            return Ok(Arc::clone(client));
+            .filter(|usable| !refused.is_some_and(|refused| Arc::ptr_eq(usable, refused)));
+        if let Some(usable) = usable {
+            return Ok(Arc::clone(usable));
         }
         let authorization = self.auth.header()?;
         let transport = HttpTransport::new(self.agent.clone(), self.address, authorization);
-        let client = jsonrpc::Client::with_transport(transport);
-        let client = Arc::new(Client::from_jsonrpc(client));
-        *slot = Some(Arc::clone(&client));
-        Ok(client)
+        let client = jsonrpc::Client::with_transport(transport.clone());
+        let client = Client::from_jsonrpc(client);
+        let connection = Arc::new(Connection { client, transport });
+        *slot = Some(Arc::clone(&connection));
+        Ok(connection)
     }
 }
 
-fn exchange(
-    client: &jsonrpc::Client,
-    method: Method,
-    arguments: &[Vec<Value>],
-) -> Result<Vec<jsonrpc::Response>, Fault> {
-    let arguments: Result<Vec<_>, _> = arguments.iter().map(to_raw_value).collect();
-    let arguments = arguments.map_err(|_content| Fault::Way(Failure::Garbled))?;
-    let requests: Vec<_> = arguments
-        .iter()
-        .map(|arguments| client.build_request(method.name(), Some(arguments)))
-        .collect();
-    let answers = client
-        .send_batch(&requests)
-        .map_err(|error| Fault::of(error.into()))?;
-    let answers: Option<Vec<_>> = answers.into_iter().collect();
-    answers.ok_or(Fault::Way(Failure::Garbled))
+/// One answer of a batch. The library would keep the text of each until all are there.
+#[derive(Deserialize)]
+struct Answer<T> {
+    id: usize,
+    // Written out, because a derived bound would ask that `T` have a default.
+    #[serde(default = "Option::default")]
+    result: Option<T>,
+    error: Option<jsonrpc::error::RpcError>,
 }
 
-fn understood<T: DeserializeOwned>(
-    method: Method,
-    answer: &jsonrpc::Response,
-) -> Result<Option<T>, Error> {
-    match answer.result() {
-        Ok(found) => Ok(Some(found)),
-        Err(error) => match Fault::of(error.into()) {
-            Fault::Rpc(error) if error.code == method.absence_code() => Ok(None),
-            Fault::Rpc(error) => Err(Error::of_rpc(&error, method.into())),
-            Fault::Way(_) => Err(Error::Garbled {
-                call: method.into(),
-            }),
-        },
+impl Connection {
+    /// The answers in the order of the questions.
+    fn exchange<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        arguments: &[Vec<Value>],
+        bytes_max: u64,
+    ) -> Result<Vec<Answer<T>>, Fault> {
+        let arguments: Result<Vec<_>, _> = arguments.iter().map(to_raw_value).collect();
+        let arguments = arguments.map_err(|_content| Fault::Way(Failure::Garbled))?;
+        let requests: Vec<_> = arguments
+            .iter()
+            .enumerate()
+            .map(|(id, arguments)| jsonrpc::Request {
+                method: method.name(),
+                params: Some(arguments),
+                id: Value::from(id),
+                jsonrpc: Some("2.0"),
+            })
+            .collect();
+        let answers = self.transport.exchange(&requests, bytes_max);
+        let mut answers: Vec<Answer<T>> = answers.map_err(Fault::Way)?;
+        answers.sort_unstable_by_key(|answer| answer.id);
+        let ids = answers.iter().map(|answer| answer.id);
+        if ids.eq(0..requests.len()) {
+            Ok(answers)
+        } else {
+            Err(Fault::Way(Failure::Garbled))
+        }
+    }
+}
+
+fn understood<T>(method: Method, answer: Answer<T>) -> Result<Option<T>, Error> {
+    let call = method.into();
+    match (answer.error, answer.result) {
+        (Some(error), _) if error.code == method.absence_code() => Ok(None),
+        (Some(error), _) => Err(Error::of_rpc(&error.into(), call)),
+        (None, Some(found)) => Ok(Some(found)),
+        (None, None) => Err(Error::Garbled { call }),
+    }
+}
+
+impl From<jsonrpc::error::RpcError> for RpcError {
+    fn from(error: jsonrpc::error::RpcError) -> Self {
+        Self {
+            code: error.code,
+            reason: error.message,
+        }
     }
 }
 
@@ -342,10 +393,7 @@ impl Fault {
     )]
     fn of(error: bitcoincore_rpc::Error) -> Self {
         match error {
-            bitcoincore_rpc::Error::JsonRpc(jsonrpc::Error::Rpc(error)) => Self::Rpc(RpcError {
-                code: error.code,
-                reason: error.message,
-            }),
+            bitcoincore_rpc::Error::JsonRpc(jsonrpc::Error::Rpc(error)) => Self::Rpc(error.into()),
             bitcoincore_rpc::Error::JsonRpc(jsonrpc::Error::Transport(error)) => Self::Way(
                 error
                     .downcast()

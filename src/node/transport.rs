@@ -2,8 +2,9 @@
 //!
 //! Nothing of a request or an answer is in an error of this file.
 
-use std::io::Read as _;
+use std::io::{BufReader, Read as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -17,6 +18,9 @@ use ureq::{Agent, config::Config};
 
 use crate::limits;
 use crate::secret::Secret;
+
+/// Bytes of an answer that are read at a time.
+const READ_BYTES: usize = 64 * 1024;
 
 /// Why an HTTP exchange with the node gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,10 +82,11 @@ pub(super) fn fetch(
 }
 
 /// The transport of one JSON-RPC client, with the credentials of its time.
+#[derive(Clone)]
 pub(super) struct HttpTransport {
     agent: Agent,
     url: String,
-    authorization: Secret,
+    authorization: Arc<Secret>,
 }
 
 impl HttpTransport {
@@ -89,11 +94,16 @@ impl HttpTransport {
         Self {
             agent,
             url: format!("http://{address}/"),
-            authorization,
+            authorization: Arc::new(authorization),
         }
     }
 
-    fn exchange<A: DeserializeOwned>(&self, request: &impl Serialize) -> Result<A, Failure> {
+    /// The answer is read as it comes: what it has beside `A` takes no memory, however long it is.
+    pub(super) fn exchange<A: DeserializeOwned>(
+        &self,
+        request: &impl Serialize,
+        bytes_max: u64,
+    ) -> Result<A, Failure> {
         let body = serde_json::to_vec(request).map_err(|_content| Failure::Garbled)?;
         let mut authorization = HeaderValue::from_bytes(self.authorization.expose())
             .map_err(|_content| Failure::Unauthorized)?;
@@ -113,13 +123,10 @@ impl HttpTransport {
             // The node answers some errors of JSON-RPC with 400, 404 or 500 and a body that tells more.
             _ => {}
         }
-        let bytes = answer
-            .into_body()
-            .into_with_config()
-            .limit(limits::NODE_ANSWER_BYTES_MAX)
-            .read_to_vec()
-            .map_err(|error| failure(&error))?;
-        serde_json::from_slice(&bytes).map_err(|_content| match status {
+        let answer = answer.into_body().into_with_config().limit(bytes_max);
+        let answer = BufReader::with_capacity(READ_BYTES, answer.reader());
+        serde_json::from_reader(answer).map_err(|content| match status {
+            _ if content.is_io() => failure(&io::Error::from(content).into()),
             200 => Failure::Garbled,
             other => Failure::Status(other),
         })
@@ -128,7 +135,8 @@ impl HttpTransport {
 
 impl client::Transport for HttpTransport {
     fn send_request(&self, request: Request<'_>) -> Result<Response, jsonrpc::Error> {
-        let answer: Result<Response, Failure> = self.exchange(&request);
+        let answer: Result<Response, Failure> =
+            self.exchange(&request, limits::NODE_ANSWER_BYTES_MAX);
         answer
             .and_then(|answer| {
                 if answer.id == request.id {
@@ -141,7 +149,7 @@ impl client::Transport for HttpTransport {
     }
 
     fn send_batch(&self, requests: &[Request<'_>]) -> Result<Vec<Response>, jsonrpc::Error> {
-        self.exchange(&requests)
+        self.exchange(&requests, limits::NODE_ANSWER_BYTES_MAX)
             .map_err(|failure| jsonrpc::Error::Transport(Box::new(failure)))
     }
 

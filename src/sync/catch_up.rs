@@ -28,15 +28,19 @@ impl NewestBlocks {
         }
     }
 
-    /// As many of these blocks as [`limits::COMMIT_TRANSACTIONS_MAX`] allows, at least one; `None` when the next one is
-    /// not in the newest files.
+    /// As many of these blocks as [`limits::COMMIT_TRANSACTIONS_MAX`] and [`limits::COMMIT_BYTES_MAX`] allow, at least one;
+    /// `None` when the next one is not in the newest files.
     pub(super) fn blocks(
         &mut self,
         hashes: &[BlockHash],
     ) -> Result<Option<Vec<PackedBlock>>, FilesError> {
         let mut blocks = Vec::new();
         let mut transactions = 0_u64;
+        let mut bytes = 0_usize;
         for hash in hashes {
+            if bytes >= limits::COMMIT_BYTES_MAX {
+                break;
+            }
             let Some(found) = self.find(hash)? else {
                 break;
             };
@@ -44,7 +48,9 @@ impl NewestBlocks {
             if transactions > u64::from(limits::COMMIT_TRANSACTIONS_MAX) && !blocks.is_empty() {
                 break;
             }
-            blocks.push(self.read(&found)?);
+            let block = self.read(&found)?;
+            bytes = bytes.saturating_add(block.bytes.len());
+            blocks.push(block);
         }
         Ok((!blocks.is_empty()).then_some(blocks))
     }
