@@ -1,7 +1,7 @@
 //! Protocol 1.7 beside a real node: scripts, and where every output stands, are as the node's blocks and mempool tell.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use rig::node::{MATURITY, Node, Options};
@@ -16,6 +16,7 @@ use crate::oracle::wait_for_tip;
 
 const SEED: u64 = 20_261_121;
 const HEARD: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(50);
 /// Longer than the longest pause between two rounds of the mempool.
 const SILENCE: Duration = Duration::from_millis(2_500);
 
@@ -197,6 +198,35 @@ fn the_newest_unconfirmed_transactions_are_told() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn an_output_that_cannot_be_looked_for_is_not_told_as_missing() -> Result<()> {
+    let mut node = Node::start_funded(&Options::default())?;
+    // So many that the first ones are in a segment, which knows no outputs.
+    node.mine(400)?;
+    let mut block = node.rpc("getblock", json!([node.block_hash(1)?, 2]))?;
+    let coinbase = block["tx"][0].take();
+    let script = &coinbase["vout"][0]["scriptPubKey"]["hex"];
+    let asked = json!([coinbase["txid"], 0, script]);
+    let elsewhere = tempfile::tempdir()?;
+    let dir = elsewhere.path().display().to_string();
+    let server = server_with(&node, &["--node-dir", &dir])?;
+    let mut line = newest(&server)?;
+    let mut status = || line.request("blockchain.outpoint.get_status", asked.clone());
+    let found = status()?;
+    ensure!(found["result"]["funder_height"] == 1, "{found}");
+    node.stop()?;
+    let deadline = Instant::now() + HEARD;
+    loop {
+        let found = status()?;
+        if found["error"]["code"] == 2 {
+            return Ok(());
+        }
+        ensure!(found["result"]["funder_height"] == 1, "{found}");
+        ensure!(Instant::now() < deadline, "it is told without the node");
+        std::thread::sleep(POLL);
+    }
+}
+
 const SUBSCRIBE: &str = "blockchain.outpoint.subscribe";
 const UNSUBSCRIBE: &str = "blockchain.outpoint.unsubscribe";
 
@@ -227,8 +257,13 @@ impl Watcher {
 }
 
 fn server(node: &Node) -> Result<Loopback> {
+    server_with(node, &[])
+}
+
+fn server_with(node: &Node, extra: &[&str]) -> Result<Loopback> {
+    let extra = ["--protocol-max", "1.7"].iter().chain(extra);
     let options = rig::server::Options {
-        extra: vec!["--protocol-max".to_owned(), "1.7".to_owned()],
+        extra: extra.map(|word| (*word).to_owned()).collect(),
         ..rig::server::Options::default()
     };
     let server = Loopback::start(node, &options)?;
@@ -247,7 +282,7 @@ fn newest(server: &Loopback) -> Result<Line> {
 /// Waits until the server knows all unconfirmed transactions of an address.
 fn wait_for_mempool(line: &mut Line, node: &Node, address: &str) -> Result<()> {
     let script = node.script(address)?;
-    let deadline = std::time::Instant::now() + HEARD;
+    let deadline = Instant::now() + HEARD;
     let expected = node.mempool()?.len();
     loop {
         let found = line.call("blockchain.scriptpubkey.get_mempool", json!([script]))?;
@@ -255,11 +290,8 @@ fn wait_for_mempool(line: &mut Line, node: &Node, address: &str) -> Result<()> {
         if found == expected {
             return Ok(());
         }
-        ensure!(
-            std::time::Instant::now() < deadline,
-            "{found} of {expected}"
-        );
-        std::thread::sleep(Duration::from_millis(50));
+        ensure!(Instant::now() < deadline, "{found} of {expected}");
+        std::thread::sleep(POLL);
     }
 }
 

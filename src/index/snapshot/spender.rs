@@ -19,6 +19,16 @@ impl Snapshot {
         outpoint: &OutPoint,
         reader: &dyn TransactionReader,
     ) -> Result<Option<ConfirmedEntry>, Error> {
+        self.spender_within(limits::SPENDER_SEARCH_MAX, outpoint, reader)
+    }
+
+    /// The same, reading at most so many transactions.
+    pub(in crate::index) fn spender_within(
+        &self,
+        search_max: usize,
+        outpoint: &OutPoint,
+        reader: &dyn TransactionReader,
+    ) -> Result<Option<ConfirmedEntry>, Error> {
         let Some((funding, _)) = self.number(&outpoint.txid)? else {
             return Ok(None);
         };
@@ -39,7 +49,7 @@ impl Snapshot {
             .touches;
         let later = touches.partition_point(|number| *number <= funding);
         for (searched, number) in touches.into_iter().skip(later).enumerate() {
-            if searched == limits::SPENDER_SEARCH_MAX {
+            if searched == search_max {
                 return Err(Error::TooMuch);
             }
             let position = self.blocks.position(number).ok_or(DAMAGED_NUMBERS)?;

@@ -89,3 +89,27 @@ fn without_transactions_there_is_an_error_and_not_a_guess() {
     let found = index.snapshot().spender(outpoint, &NoTransactions);
     assert!(found.unwrap().is_some());
 }
+
+#[test]
+fn a_spender_is_not_looked_for_without_end() {
+    let mut chain = Chain::new();
+    grow(&mut chain, 40);
+    let mut index = in_memory(32);
+    index.update(None, &chain.blocks).unwrap();
+    let snapshot = index.snapshot();
+    let mut most = 0;
+    for (outpoint, (_, txid)) in spenders(&chain) {
+        let Some(found) = snapshot.spender(&outpoint, &chain).unwrap() else {
+            continue;
+        };
+        assert_eq!(found.txid, txid);
+        let mut read = 0;
+        while let Err(error) = snapshot.spender_within(read, &outpoint, &chain) {
+            assert!(matches!(error, Error::TooMuch));
+            read += 1;
+        }
+        assert!(read > 0);
+        most = most.max(read);
+    }
+    assert!(most > 2, "{most}");
+}
