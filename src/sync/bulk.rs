@@ -22,7 +22,7 @@ use crate::error;
 use crate::index::bulk::{self, Built, BulkProgress, BulkShape, PlannedBlock};
 use crate::index::{self, Index, OpenBlockFile};
 use crate::limits;
-use crate::node::{BlockFileBytes, BlockFiles, FilesError, RestBuffer, RestError};
+use crate::node::{BlockFileBytes, BlockFiles, FilesError, RestBuffer, RestError, Trouble};
 use crate::query::Speed;
 use node_feed::NodeFeed;
 
@@ -56,10 +56,30 @@ pub(super) struct BulkSync {
     free_space: fn(&Path) -> Result<u64, index::Error>,
 }
 
+/// How a bulk is getting on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stand {
+    /// The blocks below the bulk, and of its own as many as its work is done.
+    pub(super) indexed: u32,
+    /// How fast it goes, once that can be told.
+    pub(super) speed: Option<Speed>,
+    /// What keeps the node from answering, while the bulk waits for it.
+    pub(super) waits_for: Option<Trouble>,
+}
+
 /// What the blocks of one bulk come from.
 enum Source<'a> {
     Files(&'a BlockFiles),
     Node(NodeFeed<'a>),
+}
+
+impl Source<'_> {
+    fn waits_for(&self) -> Option<Trouble> {
+        match self {
+            Source::Files(_) => None,
+            Source::Node(feed) => feed.trouble(),
+        }
+    }
 }
 
 impl BulkSync {
@@ -128,14 +148,13 @@ impl BulkSync {
         }
     }
 
-    /// Takes in the blocks up to `last`, or as many as fit into memory and disk at a time. `told` hears how far it is, the
-    /// blocks below, and of those of the bulk as many as its work is done, and how fast it goes.
+    /// Takes in the blocks up to `last`, or as many as fit into memory and disk at a time. `told` hears how it gets on.
     pub(super) fn step(
         &mut self,
         source: &(dyn ChainSource + Send + Sync),
         index: &mut Index,
         last: Height,
-        mut told: impl FnMut(u32, Option<Speed>),
+        mut told: impl FnMut(Stand),
     ) -> Result<(), Error> {
         let room = (self.free_space)(&self.settings.working_dir).map_err(Error::Index)?;
         let files = self.files();
@@ -205,7 +224,7 @@ impl BulkSync {
         source: &(dyn ChainSource + Send + Sync),
         index: &Index,
         epoch: &Epoch,
-        told: &mut impl FnMut(u32, Option<Speed>),
+        told: &mut impl FnMut(Stand),
     ) -> Result<Built, Error> {
         let feed = NodeFeed::new(source, self.serves_rest(source, epoch)?);
         self.take_in(&Source::Node(feed), index, epoch, told)
@@ -221,7 +240,7 @@ impl BulkSync {
         source: &Source<'_>,
         index: &Index,
         epoch: &Epoch,
-        told: &mut impl FnMut(u32, Option<Speed>),
+        told: &mut impl FnMut(Stand),
     ) -> Result<Built, Failure> {
         // Where transactions have no place in a file that can be read, their ids have to be stored.
         let txids = matches!(source, Source::Node(_));
@@ -267,7 +286,13 @@ impl BulkSync {
                     bulk.stop();
                 }
                 let (indexed, done) = epoch.stand(&bulk.progress());
-                told(indexed, stretch.speed(indexed, done, epoch.rest(done)));
+                let speed = stretch.speed(indexed, done, epoch.rest(done));
+                let waits_for = source.waits_for();
+                told(Stand {
+                    indexed,
+                    speed: speed.filter(|_| waits_for.is_none()),
+                    waits_for,
+                });
             }
         })
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
 
-use super::bulk::BulkSync;
+use super::bulk::{BulkSync, Stand};
 use super::catch_up::NewestBlocks;
 use super::plan::{self, Plan};
 use super::progress::{NodeState, ProgressWriter};
@@ -175,13 +175,14 @@ impl Writer {
         let target = count(node.headers);
         let (progress, published, publish) =
             (&self.progress, &mut self.published, &mut self.publish);
-        let told = |indexed, speed| {
+        let told = |stand: Stand| {
             let catch_up = CatchUp {
-                indexed,
+                indexed: stand.indexed,
                 target,
-                speed,
+                speed: stand.speed,
             };
             progress.blocks(catch_up);
+            progress.node(stand.waits_for.map_or(NodeState::Ahead, NodeState::Lost));
             let readiness = Readiness::CatchingUp(catch_up);
             if published.readiness == readiness {
                 return;

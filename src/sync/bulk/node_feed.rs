@@ -1,7 +1,7 @@
 //! Blocks from the node itself into a bulk: by REST, which costs it little, or as JSON, which costs it much.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::error::{self, ErrorKind};
 use crate::index;
 use crate::index::bulk::{Bulk, BulkWorker, Contribution, PlannedBlock};
 use crate::limits;
-use crate::node::{self, RestBuffer, RestError};
+use crate::node::{self, RestBuffer, RestError, Trouble};
 use crate::sync::pace::Backoff;
 use crate::sync::{ChainSource, Error};
 
@@ -26,8 +26,8 @@ pub(super) struct NodeFeed<'a> {
     node: &'a (dyn ChainSource + Send + Sync),
     /// Cleared when a block did not come so.
     by_rest: AtomicBool,
-    /// Whether the log knows that the node does not answer.
-    lost: AtomicBool,
+    /// Why the node does not answer; the log knows of it.
+    lost: Mutex<Option<Trouble>>,
 }
 
 /// Says in the log that all further blocks come as JSON.
@@ -61,8 +61,17 @@ impl<'a> NodeFeed<'a> {
         Self {
             node,
             by_rest: AtomicBool::new(by_rest),
-            lost: AtomicBool::new(false),
+            lost: Mutex::new(None),
         }
+    }
+
+    /// Why the node does not answer, while it is waited for.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        *self.lost()
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Each thread asks for the next part.
@@ -171,7 +180,7 @@ impl<'a> NodeFeed<'a> {
         loop {
             let error = match ask() {
                 Ok(answer) => {
-                    if self.lost.swap(false, Ordering::Relaxed) {
+                    if self.lost().take().is_some() {
                         tracing::info!("the node answers again, and building the index goes on");
                     }
                     return Ok(answer);
@@ -185,7 +194,7 @@ impl<'a> NodeFeed<'a> {
             }
             // Calls that we broke off ourselves fail like others.
             pause(bulk, backoff.next(getrandom::u32().unwrap_or_default()))?;
-            if !self.lost.swap(true, Ordering::Relaxed) {
+            if self.lost().replace(error.trouble()).is_none() {
                 tracing::warn!(
                     "building the index waits for the node: failed to {}",
                     error::report(&error)

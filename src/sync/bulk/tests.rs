@@ -72,7 +72,7 @@ fn a_bulk_ends_some_way_below_the_tip_and_equals_what_comes_block_by_block() {
     assert_eq!(sync.target(&built, None, Height(13)), None, "too few");
     let last = sync.target(&built, None, Height(40)).unwrap();
     assert_eq!(last, Height(35));
-    sync.step(&node, &mut built, last, |_, _| ()).unwrap();
+    sync.step(&node, &mut built, last, |_| ()).unwrap();
     assert_eq!(built.bulk_from(), Height(36));
     let below = Some(Height(20));
     assert_eq!(
@@ -101,7 +101,7 @@ fn taken_in(prepare: impl Fn(&FakeNode)) -> (FakeNode, Digests) {
     let dir = tempfile::tempdir().unwrap();
     let mut built = index(&dir.path().join("index"));
     let mut sync = bulk_sync(dir.path(), 2, GIB / 16);
-    sync.step(&node, &mut built, Height(35), |_, _| ()).unwrap();
+    sync.step(&node, &mut built, Height(35), |_| ()).unwrap();
     assert_eq!(built.bulk_from(), Height(36));
     (node, built.digest().unwrap())
 }
@@ -165,7 +165,7 @@ fn a_disk_that_fills_up_meanwhile_ends_the_bulk_and_leaves_the_index_as_it_was()
         Ok(if looked == 0 { u64::MAX } else { 0 })
     };
     let last = Height(35);
-    let full = sync.step(&node, &mut index, last, |_, _| ()).unwrap_err();
+    let full = sync.step(&node, &mut index, last, |_| ()).unwrap_err();
     assert!(
         matches!(full, Error::Index(index::Error::NoSpace { free: 0, .. })),
         "{full:?}"
@@ -174,7 +174,7 @@ fn a_disk_that_fills_up_meanwhile_ends_the_bulk_and_leaves_the_index_as_it_was()
     assert_eq!(LOOKS.load(Ordering::Relaxed), 2);
 
     sync.free_space = |_dir| Ok(u64::MAX);
-    sync.step(&node, &mut index, last, |_, _| ()).unwrap();
+    sync.step(&node, &mut index, last, |_| ()).unwrap();
     assert_eq!(index.bulk_from(), Height(36));
     index.check(Extent::Full).unwrap();
 }
