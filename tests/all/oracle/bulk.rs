@@ -1,6 +1,9 @@
 //! An index built in bulk holds what one built block by block holds, and answers as the node's JSON says.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use claustrum::limits;
@@ -92,8 +95,12 @@ fn assert_same(node: &Node, subjects: &mut [(Way, Direct)], when: &str) -> Resul
     Ok(())
 }
 
-/// Enough for some to hit each stage; a bulk of this chain takes about a second.
+/// Enough for some to hit each stage.
 const INTERRUPTIONS: u64 = 12;
+/// Files that a bulk of this chain makes before it is done.
+const FILES: u64 = 8;
+/// A bulk takes about a second on a machine that does nothing else.
+const BULK: Duration = Duration::from_secs(60);
 
 #[test]
 fn interrupted_at_any_moment_a_bulk_is_done_in_the_end() -> Result<()> {
@@ -107,6 +114,7 @@ fn interrupted_at_any_moment_a_bulk_is_done_in_the_end() -> Result<()> {
     node.mine(limits::BULK_BLOCKS_MIN + limits::DELTA_BLOCKS_MIN)?;
     shape.grow(&node, 20)?;
 
+    let mut started = SystemTime::now();
     let mut server = Loopback::start(&node, &server::Options::default())?;
     let index = server.data_dir().join("regtest/index");
     let working_dir = index.join("bulk");
@@ -116,7 +124,7 @@ fn interrupted_at_any_moment_a_bulk_is_done_in_the_end() -> Result<()> {
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        std::thread::sleep(Duration::from_millis(random >> 33 & 0xff));
+        wait_for_files(&index, (random >> 33) % FILES, started)?;
         if round % 2 == 0 {
             server.kill()?;
         } else {
@@ -127,8 +135,9 @@ fn interrupted_at_any_moment_a_bulk_is_done_in_the_end() -> Result<()> {
             hit += 1;
         } else if round + 1 < INTERRUPTIONS {
             // That came too late; the next one has a bulk to hit.
-            std::fs::remove_dir_all(&index)?;
+            fs::remove_dir_all(&index)?;
         }
+        started = SystemTime::now();
         server.start_again()?;
     }
     ensure!(hit > 1, "nearly every interruption came too late");
@@ -137,4 +146,36 @@ fn interrupted_at_any_moment_a_bulk_is_done_in_the_end() -> Result<()> {
     ensure!(!working_dir.is_dir(), "the working space is left");
     println!("{hit} of {INTERRUPTIONS} interruptions hit a bulk");
     Ok(())
+}
+
+/// Waits until a bulk has begun since then and so many files were seen of it since, or until it is done.
+fn wait_for_files(index: &Path, count: u64, started: SystemTime) -> Result<()> {
+    let deadline = Instant::now() + BULK;
+    let mut seen = BTreeSet::new();
+    let mut begun = false;
+    while !begun || u64::try_from(seen.len())? < count {
+        let changed = fs::metadata(index.join("bulk")).and_then(|dir| dir.modified());
+        let is_there = changed.is_ok_and(|changed| changed > started);
+        if begun && !is_there {
+            break;
+        }
+        begun = is_there;
+        collect_files(index, &mut seen);
+        ensure!(Instant::now() < deadline, "{} files", seen.len());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    println!("interrupted after {} of {count} files", seen.len());
+    Ok(())
+}
+
+/// What goes away meanwhile counts if it was seen before.
+fn collect_files(dir: &Path, seen: &mut BTreeSet<PathBuf>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect_files(&path, seen);
+        } else {
+            seen.insert(path);
+        }
+    }
 }
