@@ -35,7 +35,7 @@ pub use error::{Error, Trouble};
 pub use fees::{FeeMode, FeeRate, MempoolFees};
 pub use files::{BlockBuffer, BlockFile, BlockFileBytes, BlockFiles, FilesError, FoundBlock};
 pub use judge::{Judge, Judgement, Surroundings};
-pub use rest::{RestBuffer, RestError};
+pub use rest::{RestBuffer, RestError, decode_spent};
 pub use rpc::{Call, Method};
 pub use send::{RejectReason, SendError, Sender};
 

@@ -129,7 +129,7 @@ impl Node {
             spent,
         } = buffer;
         self.rest.fetch(SPENT, hash, spent_max, answer)?;
-        decode(answer, spent).ok_or(RestError::Unfit { call: SPENT })?;
+        decode_spent(answer, spent).ok_or(RestError::Unfit { call: SPENT })?;
         // One block in a million spends so much that its memory is not to be kept.
         answer.clear();
         answer.shrink_to(limits::REST_BUFFER_BYTES);
@@ -137,10 +137,10 @@ impl Node {
     }
 }
 
-/// Reads what a block spends into `spent`; `None` when it is something else.
+/// Reads the answer about what a block spends into `spent`; `None` when it is something else.
 ///
 /// A list for each transaction, that of the coinbase empty; in it, as in a transaction, amount and script of each output.
-pub(super) fn decode(bytes: &[u8], spent: &mut SpentList) -> Option<()> {
+pub fn decode_spent(bytes: &[u8], spent: &mut SpentList) -> Option<()> {
     spent.clear();
     let mut reader = Reader::new(bytes);
     let mut room = INPUTS_MAX;

@@ -6,6 +6,8 @@ mod bodies;
 mod deliveries;
 #[path = "../../fuzz/files.rs"]
 mod files;
+#[path = "../../fuzz/rest.rs"]
+mod rest;
 
 use std::fs;
 use std::path::Path;
@@ -43,6 +45,11 @@ fn block_files() {
 #[test]
 fn undo_records() {
     each("undo_record", files::undo_record);
+}
+
+#[test]
+fn what_blocks_spend_by_rest() {
+    each("rest_spent", rest::rest_spent);
 }
 
 fn each(target: &str, body: fn(&[u8])) {

@@ -11,8 +11,7 @@ use super::calls::Door;
 use super::fake::{Seen, http};
 use crate::chain::{RawBlock, SpentList};
 use crate::limits;
-use crate::node::rest::decode;
-use crate::node::{Error, Node, RestBuffer, RestError};
+use crate::node::{Error, Node, RestBuffer, RestError, decode_spent};
 
 /// A coinbase, a transaction with an input that spends 5 satoshi of OP_TRUE, and one that spends nothing.
 const SPENT: &[u8] = &[3, 0, 1, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0x51, 0];
@@ -134,11 +133,11 @@ fn a_node_that_is_busy_silent_or_gone_is_to_be_waited_for() {
 #[test]
 fn more_inputs_than_a_block_has_room_for_are_refused() {
     let mut spent = SpentList::default();
-    assert!(decode(SPENT, &mut spent).is_some());
+    assert!(decode_spent(SPENT, &mut spent).is_some());
     let many = [&[0xfe][..], &200_000_u32.to_le_bytes(), &[0; 200_000]].concat();
-    assert!(decode(&many, &mut spent).is_none());
+    assert!(decode_spent(&many, &mut spent).is_none());
     assert!(
-        decode(&[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0], &mut spent).is_none(),
+        decode_spent(&[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0], &mut spent).is_none(),
         "a coinbase spends"
     );
 }
@@ -149,7 +148,7 @@ proptest! {
         let mut spent = SpentList::default();
         let framed = [&[count, 0], bytes.as_slice()].concat();
         for bytes in [bytes, framed] {
-            if decode(&bytes, &mut spent).is_some() {
+            if decode_spent(&bytes, &mut spent).is_some() {
                 prop_assert_eq!(spent.counts().iter().sum::<usize>(), spent.iter().len());
             }
         }
