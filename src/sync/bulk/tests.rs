@@ -119,6 +119,32 @@ fn blocks_come_by_rest_as_long_as_the_node_serves_that() {
 }
 
 #[test]
+fn a_block_by_rest_that_cannot_be_used_comes_as_json_and_so_do_all_after_it() {
+    let (_, as_json) = taken_in(|_| ());
+    let spoils: [fn(&mut Vec<u8>); 4] = [
+        |block| block.truncate(100),
+        |block| block.clear(),
+        |block| block.push(0),
+        // Another block: the hash is that of the header.
+        |block| block[70] ^= 1,
+    ];
+    for (number, spoil) in spoils.into_iter().enumerate() {
+        let (node, digests) = taken_in(|node| {
+            node.serve_rest(100);
+            node.spoil_rest(80, spoil);
+        });
+        assert_eq!(digests, as_json, "spoil {number}");
+        // Others were asked for meanwhile, by as many threads as there are.
+        let asked = 100 - node.rest_left();
+        let most = 20 + u32::try_from(limits::NODE_BULK_CALLS_MAX).unwrap();
+        assert!(
+            (20..=most).contains(&asked),
+            "{asked} blocks, spoil {number}"
+        );
+    }
+}
+
+#[test]
 fn a_node_that_goes_away_meanwhile_is_waited_for() {
     let (_, undisturbed) = taken_in(|_| ());
     for rest in [0, 100] {

@@ -33,6 +33,8 @@ struct State {
     pause: Duration,
     /// Blocks that it still gives by REST.
     rest_blocks: u32,
+    /// What becomes of the block given by REST when so many are left.
+    spoils: Option<(u32, fn(&mut Vec<u8>))>,
     /// Of the calls for blocks, every so many fails.
     stumbles: Option<u32>,
     calls: u32,
@@ -59,6 +61,7 @@ impl FakeNode {
             trouble: None,
             pause: Duration::ZERO,
             rest_blocks: 0,
+            spoils: None,
             stumbles: None,
             calls: 0,
             mined: 0,
@@ -110,6 +113,11 @@ impl FakeNode {
     /// Gives so many blocks by REST and then no more.
     pub(in crate::sync) fn serve_rest(&self, blocks: u32) {
         self.state().rest_blocks = blocks;
+    }
+
+    /// Spoils the block that is given by REST when so many are left.
+    pub(in crate::sync) fn spoil_rest(&self, left: u32, spoil: fn(&mut Vec<u8>)) {
+        self.state().spoils = Some((left, spoil));
     }
 
     /// So many are left.
@@ -319,7 +327,11 @@ impl ChainSource for FakeNode {
                 spent.push_without_height(output.amount, output.script.as_bytes());
             }
         }
-        buffer.fill(serialize(&found.block), spent);
+        let mut bytes = serialize(&found.block);
+        if let Some((_, spoil)) = state.spoils.filter(|(left, _)| *left == state.rest_blocks) {
+            spoil(&mut bytes);
+        }
+        buffer.fill(bytes, spent);
         Ok(())
     }
 }
