@@ -76,20 +76,62 @@ pub(crate) fn delivery_v2(data: &[u8]) {
 /// Messages in frames as they should be, over either transport. The first byte chooses it; then each message is a byte
 /// for its name, the length of its payload, and this.
 pub(crate) fn delivery_messages(data: &[u8]) {
-    let Some((transport, rest)) = data.split_first() else {
+    let Some((chosen, rest)) = data.split_first() else {
         return;
     };
-    let transport = if transport % 2 == 0 {
+    let transport = if chosen % 2 == 0 {
         Transport::V1
     } else {
         Transport::V2
     };
+    if (*chosen / 2) % 2 == 1 {
+        return family(transport, rest);
+    }
     let mut delivery = Delivery::open(transport);
     for (kind, payload) in parts(rest) {
         let bytes = delivery
             .peer
             .say(NAMES[usize::from(kind) % NAMES.len()], payload);
         delivery.receive(&bytes);
+    }
+}
+
+/// The same for a child and its parent. Before some messages nothing was asked for in a while.
+fn family(transport: Transport, messages: &[u8]) {
+    let mut random = StdRng::seed_from_u64(1);
+    let child = Arc::into_inner(queued(0)).map(|child| child.with_parents(vec![queued(7)]));
+    let Some(child) = child.map(Arc::new) else {
+        return;
+    };
+    let (mut conversation, first) =
+        Conversation::open(transport, Network::Regtest, child, &mut random);
+    let mut peer = ScriptedPeer::v1();
+    let mut said = Vec::new();
+    match transport {
+        Transport::V1 => said.extend(peer.hear(&first)),
+        Transport::V2 => {
+            let (v2, answer) = ScriptedPeer::v2(&first, &[5; 100], &[]);
+            peer = v2;
+            said.extend(peer.hear(&conversation.receive(&answer).send));
+        }
+    }
+    for (kind, payload) in parts(messages) {
+        if kind >= 128 {
+            let ping = conversation.quiet();
+            if !ping.is_empty() {
+                said.extend(peer.hear(&ping));
+            }
+        }
+        let bytes = peer.say(NAMES[usize::from(kind) % NAMES.len()], payload);
+        let progress = conversation.receive(&bytes);
+        if !progress.send.is_empty() {
+            said.extend(peer.hear(&progress.send));
+        }
+        let count = |name: &str| said.iter().filter(|(said, _)| said == name).count();
+        assert!(count("tx") <= 2 && count("ping") <= 1 && count("inv") <= 1);
+        assert!(count("ping") == 0 || count("tx") > 0, "a ping for nothing");
+        assert!(said.len() - count("tx") < MESSAGES.len());
+        assert_eq!(conversation.is_announced(), count("inv") == 1);
     }
 }
 
@@ -117,7 +159,7 @@ impl Delivery {
     fn open(transport: Transport) -> Self {
         let mut random = StdRng::seed_from_u64(1);
         let (conversation, first) =
-            Conversation::open(transport, Network::Regtest, queued(), &mut random);
+            Conversation::open(transport, Network::Regtest, queued(0), &mut random);
         let mut delivery = Self {
             conversation,
             peer: ScriptedPeer::v1(),
@@ -164,11 +206,11 @@ impl Delivery {
     }
 }
 
-/// A transaction with a txid that is the same each time.
-fn queued() -> Arc<QueuedTransaction> {
+/// A transaction with a txid that is the same each time for one lock time.
+fn queued(lock_time: u32) -> Arc<QueuedTransaction> {
     let transaction = Transaction {
         version: transaction::Version::TWO,
-        lock_time: absolute::LockTime::ZERO,
+        lock_time: absolute::LockTime::from_consensus(lock_time),
         input: vec![TxIn {
             previous_output: OutPoint::new(Txid::from_byte_array([7; 32]), 0),
             script_sig: ScriptBuf::new(),

@@ -216,6 +216,8 @@ pub const NODE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 pub const FORK_SEARCH_BATCH: u32 = 144;
 /// Weight of a transaction taken for broadcast; nodes relay no larger one.
 pub const TRANSACTION_WEIGHT_MAX: u64 = 400_000;
+/// A peer that was given a child asks for parents that it misses four seconds later; after this time it has asked for all.
+pub const PACKAGE_QUIET: Duration = Duration::from_secs(10);
 /// Transactions of a package: a child and four parents, which peers fetch over one connection.
 pub const PACKAGE_MAX: usize = 5;
 /// A message of a peer that is told of a transaction: it may push headers or addresses, which are passed over.

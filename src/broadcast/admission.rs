@@ -7,9 +7,10 @@ use bitcoin::{Transaction, Txid};
 use zeroize::Zeroizing;
 
 use super::dispatcher::Dispatcher;
+use super::package::{Lot, PackageVerdict, package};
 use super::refusal::Verdict;
 use super::transaction::QueuedTransaction;
-use super::{Quota, Refusal, Taken};
+use super::{PackageMember, PackageRefusal, Quota, Refusal, Taken, TakenPackage};
 use crate::limits;
 use crate::node::{self, ChainState, FeeRate, Judge, Judgement, Surroundings};
 use crate::redact::RawTransaction;
@@ -18,6 +19,12 @@ use crate::redact::RawTransaction;
 pub(super) trait NodeQuestions: Send + Sync {
     /// See [`Judge::test`].
     fn test(&self, transaction: &[u8], fee_rate_max: FeeRate) -> Result<Judgement, node::Error>;
+    /// See [`Judge::test_together`].
+    fn test_together(
+        &self,
+        transactions: &[&[u8]],
+        fee_rate_max: FeeRate,
+    ) -> Result<Vec<Option<Judgement>>, node::Error>;
     /// See [`Judge::in_mempool`].
     fn in_mempool(&self, txids: &[Txid]) -> Result<Vec<bool>, node::Error>;
     /// See [`Judge::chain_state`].
@@ -77,15 +84,101 @@ impl Admission {
         self.dispatcher
             .readiness()
             .map_err(|_hindrance| Refusal::NotReady)?;
-        if let Some(refusal) = refusal {
-            return Err(refusal);
-        }
-        let raw = Zeroizing::new(raw.expose().clone());
-        let queued = QueuedTransaction::new(&transaction, raw);
+        let queued = queued(&transaction, raw);
+        let queued = match refusal {
+            None => queued,
+            Some(Refusal::MissingInputs) => self.with_parents_on_their_way(queued)?,
+            Some(refusal) => return Err(refusal),
+        };
         Ok(Taken {
             txid,
             settled: self.dispatcher.admit(queued, quota)?,
         })
+    }
+
+    /// Takes parents and their child, if the node would take them all; see [`super::Broadcaster::take_package`].
+    pub(super) fn take_package(
+        &self,
+        raw: &[RawTransaction],
+        quota: &Quota,
+    ) -> Result<TakenPackage, PackageRefusal> {
+        let package = package(raw)?;
+        let told = |verdict: &PackageVerdict| TakenPackage {
+            members: package
+                .iter()
+                .zip(&verdict.0)
+                .map(|(transaction, lot)| PackageMember::new(transaction, lot.refusal()))
+                .collect(),
+            settled: None,
+        };
+        let is_on_its_way = package
+            .last()
+            .is_some_and(|child| self.dispatcher.holds(&child.compute_txid()));
+        if is_on_its_way {
+            return Ok(told(&PackageVerdict(vec![Lot::Known; package.len()])));
+        }
+        let not_ready = PackageRefusal::NotTaken(Refusal::NotReady);
+        let members: Vec<&[u8]> = raw.iter().map(|raw| raw.expose().as_slice()).collect();
+        let verdict = PackageVerdict::ask(&*self.node, &members, self.fee_rate_max)
+            .map_err(|_silent| not_ready)?;
+        if verdict.is_known() {
+            return Ok(told(&verdict));
+        }
+        // Before the verdict is told, as for one transaction.
+        self.dispatcher
+            .readiness()
+            .map_err(|_hindrance| not_ready)?;
+        let mut taken = told(&verdict);
+        if let Some(refusal) = verdict.refusal() {
+            blame(&mut taken.members, refusal);
+            return Ok(taken);
+        }
+        let new = package.iter().zip(raw).zip(&verdict.0);
+        let new = new.filter(|(_, lot)| **lot == Lot::Acceptable);
+        let mut new: Vec<QueuedTransaction> = new
+            .map(|((transaction, raw), _)| queued(transaction, raw))
+            .collect();
+        let Some(child) = new.pop() else {
+            return Ok(taken);
+        };
+        let child = child.with_parents(new.into_iter().map(Arc::new).collect());
+        let settled = self.dispatcher.admit(child, quota);
+        taken.settled = settled.map_err(PackageRefusal::NotTaken)?;
+        Ok(taken)
+    }
+
+    /// A transaction whose inputs the node does not know, with those that are on their way and that it spends from, if
+    /// the node would take them all.
+    fn with_parents_on_their_way(
+        &self,
+        child: QueuedTransaction,
+    ) -> Result<QueuedTransaction, Refusal> {
+        let parents = self.dispatcher.parents_of(&child.inputs);
+        if parents.is_empty() || parents.len() >= limits::PACKAGE_MAX {
+            return Err(Refusal::MissingInputs);
+        }
+        let raw = parents.iter().map(|parent| parent.raw.as_slice());
+        let members: Vec<&[u8]> = raw.chain([child.raw.as_slice()]).collect();
+        let verdict = PackageVerdict::ask(&*self.node, &members, self.fee_rate_max)
+            .map_err(|_silent| Refusal::NotReady)?;
+        if let Some(refusal) = verdict.refusal() {
+            return Err(refusal);
+        }
+        let new = parents.into_iter().zip(&verdict.0);
+        let new = new.filter(|(_, lot)| **lot == Lot::Acceptable);
+        Ok(child.with_parents(new.map(|(parent, _)| parent).collect()))
+    }
+}
+
+fn queued(transaction: &Transaction, raw: &RawTransaction) -> QueuedTransaction {
+    QueuedTransaction::new(transaction, Zeroizing::new(raw.expose().clone()))
+}
+
+/// Nothing of a package is taken: if nobody is refused, the child is.
+fn blame(members: &mut [PackageMember], refusal: Refusal) {
+    let nobody = members.iter().all(|member| member.refusal.is_none());
+    if let Some(child) = members.last_mut().filter(|_| nobody) {
+        child.refusal = Some(refusal);
     }
 }
 
@@ -102,6 +195,14 @@ pub(super) fn decoded(raw: &RawTransaction) -> Result<Transaction, Refusal> {
 impl NodeQuestions for Judge {
     fn test(&self, transaction: &[u8], fee_rate_max: FeeRate) -> Result<Judgement, node::Error> {
         Self::test(self, transaction, fee_rate_max)
+    }
+
+    fn test_together(
+        &self,
+        transactions: &[&[u8]],
+        fee_rate_max: FeeRate,
+    ) -> Result<Vec<Option<Judgement>>, node::Error> {
+        Self::test_together(self, transactions, fee_rate_max)
     }
 
     fn in_mempool(&self, txids: &[Txid]) -> Result<Vec<bool>, node::Error> {

@@ -4,11 +4,13 @@
 //! -> version  <- version  -> verack  <- verack  -> inv(txid)  <- getdata(txid)  -> tx  -> ping  <- pong
 //! ```
 //!
-//! Nothing else is ever said. What else arrives is counted and left unread.
+//! Nothing else is ever said. What else arrives is counted and left unread. Of a transaction with parents only itself
+//! is announced; a peer that misses a parent asks for it, and the ping waits until it has asked for all that it misses.
 
 use std::fmt;
 use std::sync::Arc;
 
+use bitcoin::Txid;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use zeroize::Zeroizing;
@@ -58,6 +60,10 @@ pub struct Conversation {
     transaction: Arc<QueuedTransaction>,
     ping_nonce: u64,
     stage: Stage,
+    /// What the peer was given.
+    served: Vec<Txid>,
+    /// Times it asked.
+    requests: usize,
     peer_height: Option<i32>,
     /// Received so far.
     bytes: usize,
@@ -70,6 +76,8 @@ enum Stage {
     Version,
     Verack,
     GetData,
+    /// Further requests, for parents, until there are none for a while.
+    Quiet,
     Pong,
     Ended(DeliveryEnd),
 }
@@ -93,6 +101,8 @@ impl Conversation {
             transaction,
             ping_nonce,
             stage: Stage::Version,
+            served: Vec::new(),
+            requests: 0,
             peer_height: None,
             bytes: 0,
             messages: 0,
@@ -120,7 +130,7 @@ impl Conversation {
     pub fn is_announced(&self) -> bool {
         match self.stage {
             Stage::Version | Stage::Verack => false,
-            Stage::GetData | Stage::Pong => true,
+            Stage::GetData | Stage::Quiet | Stage::Pong => true,
             Stage::Ended(end) => match end {
                 DeliveryEnd::Ponged | DeliveryEnd::NoGetdata => true,
                 DeliveryEnd::Violation { announced } | DeliveryEnd::Closed { announced } => {
@@ -131,6 +141,22 @@ impl Conversation {
                 }
             },
         }
+    }
+
+    /// How often the peer has asked, while it may ask for more: [`Self::quiet`] is due when it has not for a while.
+    pub fn requests(&self) -> Option<usize> {
+        (self.stage == Stage::Quiet).then_some(self.requests)
+    }
+
+    /// The peer has asked for nothing more in a while: the bytes to send now.
+    pub fn quiet(&mut self) -> Zeroizing<Vec<u8>> {
+        let mut send = Zeroizing::new(Vec::new());
+        if self.stage == Stage::Quiet {
+            let nonce = self.ping_nonce;
+            self.wire.send(&[Outgoing::Ping { nonce }], &mut send);
+            self.stage = Stage::Pong;
+        }
+        send
     }
 
     /// Height of the peer's chain, as its version said.
@@ -151,7 +177,7 @@ impl Conversation {
             Stage::Version | Stage::Verack => DeliveryEnd::HandshakeTimedOut,
             Stage::GetData => DeliveryEnd::NoGetdata,
             // It asked, and may have all of it or nothing.
-            Stage::Pong => DeliveryEnd::Closed { announced: true },
+            Stage::Quiet | Stage::Pong => DeliveryEnd::Closed { announced: true },
             Stage::Ended(end) => end,
         }
     }
@@ -159,7 +185,7 @@ impl Conversation {
     fn end(&self) -> Option<DeliveryEnd> {
         match self.stage {
             Stage::Ended(end) => Some(end),
-            Stage::Version | Stage::Verack | Stage::GetData | Stage::Pong => None,
+            Stage::Version | Stage::Verack | Stage::GetData | Stage::Quiet | Stage::Pong => None,
         }
     }
 
@@ -199,8 +225,8 @@ impl Conversation {
                 self.stage = Stage::GetData;
                 Ok(())
             }
-            (Stage::GetData | Stage::Pong, Incoming::GetData(asked)) => {
-                self.hear_getdata(asked, send)
+            (Stage::GetData | Stage::Quiet | Stage::Pong, Incoming::GetData(asked)) => {
+                self.hear_getdata(&asked, send)
             }
             (Stage::Pong, Incoming::Pong { nonce }) if nonce == self.ping_nonce => {
                 self.stage = Stage::Ended(DeliveryEnd::Ponged);
@@ -224,23 +250,34 @@ impl Conversation {
         Ok(())
     }
 
-    /// Serves what was announced, once.
-    fn hear_getdata(
-        &mut self,
-        asked: Option<bitcoin::Txid>,
-        send: &mut Vec<u8>,
-    ) -> Result<(), Broken> {
-        if asked != Some(self.transaction.txid) {
+    /// Serves what was announced, and its parents, each once.
+    fn hear_getdata(&mut self, asked: &[Txid], send: &mut Vec<u8>) -> Result<(), Broken> {
+        let transaction = Arc::clone(&self.transaction);
+        let is_member = |txid: &Txid| transaction.members().any(|member| member.txid == *txid);
+        if asked.is_empty()
+            || asked.len() > transaction.members().count()
+            || !asked.iter().all(is_member)
+        {
             return Err(Broken);
         }
-        if self.stage == Stage::GetData {
-            let transaction = Outgoing::Tx(&self.transaction.raw);
-            let ping = Outgoing::Ping {
-                nonce: self.ping_nonce,
-            };
-            self.wire.send(&[transaction, ping], send);
-            self.stage = Stage::Pong;
+        self.requests = self.requests.saturating_add(1);
+        let mut messages = Vec::new();
+        for member in transaction.members() {
+            if asked.contains(&member.txid) && !self.served.contains(&member.txid) {
+                self.served.push(member.txid);
+                messages.push(Outgoing::Tx(&member.raw));
+            }
         }
+        if self.stage == Stage::GetData && self.served.contains(&transaction.txid) {
+            if transaction.parents.is_empty() {
+                let nonce = self.ping_nonce;
+                messages.push(Outgoing::Ping { nonce });
+                self.stage = Stage::Pong;
+            } else {
+                self.stage = Stage::Quiet;
+            }
+        }
+        self.wire.send(&messages, send);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! because whoever holds one open would learn from an earlier end what our node has seen.
 
 use std::io;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -65,14 +66,21 @@ pub(super) async fn deliver<D: Dialer>(
     let connected = Instant::now();
     let (mut conversation, first) =
         Conversation::open(dial.peer.transport, network, dial.transaction, &mut random);
-    let end = converse(&mut stream, &mut conversation, first, |announced| {
-        connected
-            + if announced {
-                timing.connection_max
-            } else {
-                timing.handshake_max
-            }
-    })
+    let quiet_max = timing.package_quiet;
+    let end = converse(
+        &mut stream,
+        &mut conversation,
+        first,
+        quiet_max,
+        |announced| {
+            connected
+                + if announced {
+                    timing.connection_max
+                } else {
+                    timing.handshake_max
+                }
+        },
+    )
     .await;
     Outcome {
         end,
@@ -80,16 +88,19 @@ pub(super) async fn deliver<D: Dialer>(
     }
 }
 
-/// `deadline` is that of the handshake, and once the transaction was announced, that of the connection.
+/// `deadline` is that of the handshake, and once the transaction was announced, that of the connection. After
+/// `quiet_max` without a request, a peer that may ask for more will not.
 async fn converse(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     conversation: &mut Conversation,
     first: Vec<u8>,
+    quiet_max: Duration,
     deadline: impl Fn(bool) -> Instant,
 ) -> DeliveryEnd {
     let mut buffer = vec![0; limits::READ_BYTES];
     let mut send = Zeroizing::new(first);
     let mut end = None;
+    let mut asked = (None, Instant::now());
     loop {
         let until = deadline(conversation.is_announced());
         match timeout_at(until, write(stream, &send)).await {
@@ -100,9 +111,18 @@ async fn converse(
         if let Some(end) = end {
             return end;
         }
-        let heard = match timeout_at(until, stream.read(&mut buffer)).await {
+        if asked.0 != conversation.requests() {
+            asked = (conversation.requests(), Instant::now());
+        }
+        let quiet = asked.0.map(|_requests| asked.1 + quiet_max);
+        let wait = quiet.map_or(until, |quiet| quiet.min(until));
+        let heard = match timeout_at(wait, stream.read(&mut buffer)).await {
             Ok(Ok(count)) => buffer.get(..count).unwrap_or_default(),
             Ok(Err(_broken)) => return conversation.closed(),
+            Err(_elapsed) if wait < until => {
+                send = conversation.quiet();
+                continue;
+            }
             Err(_elapsed) => return conversation.timed_out(),
         };
         if heard.is_empty() {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bitcoin::Txid;
+use bitcoin::{OutPoint, Txid};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, oneshot};
@@ -143,6 +143,11 @@ impl Dispatcher {
     /// Whether a transaction of this id is on its way.
     pub(super) fn holds(&self, txid: &Txid) -> bool {
         self.shared.state().queue.find(txid)
+    }
+
+    /// Transactions on their way that one with these inputs spends from.
+    pub(super) fn parents_of(&self, inputs: &[OutPoint]) -> Vec<Arc<QueuedTransaction>> {
+        self.shared.state().queue.parents_of(inputs)
     }
 
     /// Whether a transaction taken now would leave.

@@ -53,7 +53,10 @@ impl Broadcaster for OwnNode {
             members: package
                 .iter()
                 .zip(&reasons)
-                .map(|(transaction, reason)| PackageMember::new(transaction, reason.as_ref()))
+                .map(|(transaction, reason)| {
+                    let verdict = reason.as_ref().map(Verdict::of);
+                    PackageMember::new(transaction, verdict.and_then(Verdict::refusal))
+                })
                 .collect(),
             settled: None,
         })

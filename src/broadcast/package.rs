@@ -1,15 +1,17 @@
 //! Transactions that are to leave together: parents, then the child that spends from each of them.
 
+mod verdict;
+
 use std::collections::HashSet;
 
 use bitcoin::{Transaction, Txid, Wtxid};
 
 use super::admission::decoded;
-use super::refusal::Verdict;
 use super::{Refusal, Settled};
 use crate::limits;
-use crate::node::RejectReason;
 use crate::redact::RawTransaction;
+
+pub(super) use verdict::{Lot, PackageVerdict};
 
 /// A package that was judged.
 pub struct TakenPackage {
@@ -97,15 +99,12 @@ fn spent(transaction: &Transaction) -> impl Iterator<Item = Txid> {
 }
 
 impl PackageMember {
-    /// Of a transaction for which the node gave this reason, or none.
-    pub(super) fn new(transaction: &Transaction, reason: Option<&RejectReason>) -> Self {
+    /// Of a transaction that is refused for this, or for nothing.
+    pub(super) fn new(transaction: &Transaction, refusal: Option<Refusal>) -> Self {
         Self {
             txid: transaction.compute_txid(),
             wtxid: transaction.compute_wtxid(),
-            refusal: reason.and_then(|reason| match Verdict::of(reason) {
-                Verdict::Known => None,
-                Verdict::Refused(refusal) => Some(refusal),
-            }),
+            refusal,
         }
     }
 }

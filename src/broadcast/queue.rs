@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bitcoin::Txid;
+use bitcoin::{OutPoint, Txid};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
@@ -95,7 +95,7 @@ impl Queue {
         }
     }
 
-    /// Whether a transaction of this id is on its way.
+    /// Whether a transaction of this id is on its way, alone or in a package.
     pub(super) fn find(&self, txid: &Txid) -> bool {
         self.number_of(txid).is_some()
     }
@@ -247,20 +247,43 @@ impl Queue {
         }
     }
 
+    /// Transactions on their way of which this one, given by what it spends, is a child.
+    pub(super) fn parents_of(&self, inputs: &[OutPoint]) -> Vec<Arc<QueuedTransaction>> {
+        let queued = self.jobs.values().map(|job| &job.transaction);
+        let members =
+            queued.flat_map(|transaction| transaction.parents.iter().chain([transaction]));
+        let mut parents: Vec<Arc<QueuedTransaction>> = Vec::new();
+        for member in members {
+            let is_parent = inputs.iter().any(|input| input.txid == member.txid);
+            if is_parent && parents.iter().all(|parent| parent.txid != member.txid) {
+                parents.push(Arc::clone(member));
+            }
+        }
+        parents
+    }
+
     fn number_of(&self, txid: &Txid) -> Option<JobNumber> {
+        let is_member = |job: &Job| job.transaction.members().any(|member| member.txid == *txid);
         self.jobs
             .iter()
-            .find(|(_, job)| job.transaction.txid == *txid)
+            .find(|(_, job)| is_member(job))
             .map(|(number, _)| *number)
     }
 
     fn has_room(&self, new: &QueuedTransaction) -> bool {
-        let queued = || self.jobs.values().map(|job| &job.transaction);
-        let bytes: usize = queued().map(|transaction| transaction.raw.len()).sum();
+        let queued = || self.jobs.values().map(|job| &*job.transaction);
+        let bytes = queued().chain([new]).flat_map(QueuedTransaction::members);
+        let bytes: usize = bytes.map(|member| member.raw.len()).sum();
+        let spends = |transaction: &QueuedTransaction, input| {
+            transaction
+                .members()
+                .any(|member| member.inputs.contains(input))
+        };
+        let mut inputs = new.members().flat_map(|member| &member.inputs);
         self.jobs.len() < limits::JOBS_MAX
-            && bytes.saturating_add(new.raw.len()) <= limits::QUEUE_BYTES_MAX
-            && new.inputs.iter().all(|input| {
-                let spending = queued().filter(|transaction| transaction.inputs.contains(input));
+            && bytes <= limits::QUEUE_BYTES_MAX
+            && inputs.all(|input| {
+                let spending = queued().filter(|transaction| spends(transaction, input));
                 spending.count() < limits::JOBS_PER_OUTPOINT_MAX
             })
     }

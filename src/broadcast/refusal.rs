@@ -173,6 +173,14 @@ impl Verdict {
             .find(|(beginning, _verdict)| reason.expose().starts_with(beginning))
             .map_or(Self::Refused(Refusal::Unlisted), |(_, verdict)| *verdict)
     }
+
+    /// Why it is not taken, if it is not.
+    pub(super) fn refusal(self) -> Option<Refusal> {
+        match self {
+            Self::Known => None,
+            Self::Refused(refusal) => Some(refusal),
+        }
+    }
 }
 
 #[cfg(test)]

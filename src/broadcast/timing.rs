@@ -44,6 +44,8 @@ pub struct Timing {
     pub handshake_max: Duration,
     /// From the connection to its end.
     pub connection_max: Duration,
+    /// As long without being asked for anything, a package has been asked for as far as it will be.
+    pub package_quiet: Duration,
 }
 
 /// A duration anywhere between two, each as likely as another.
@@ -83,6 +85,7 @@ impl Timing {
             dial_exit_max: limits::DIAL_EXIT_MAX,
             handshake_max: limits::PEER_HANDSHAKE_MAX,
             connection_max: limits::PEER_CONNECTION_MAX,
+            package_quiet: limits::PACKAGE_QUIET,
         }
     }
 

@@ -10,7 +10,6 @@ use zeroize::Zeroizing;
 use super::admission::Admission;
 use super::delivery::Dialer;
 use super::dispatcher::{Dispatcher, Hindrance};
-use super::package::package;
 use super::peer::Host;
 use super::queue::Alarm;
 use super::timing::Timing;
@@ -80,9 +79,8 @@ impl Broadcaster for TorPeers {
     fn take_package(
         &self,
         transactions: &[RawTransaction],
-        _quota: &Quota,
+        quota: &Quota,
     ) -> Result<TakenPackage, PackageRefusal> {
-        package(transactions)?;
-        Err(PackageRefusal::NotTaken(Refusal::NotReady))
+        self.admission.take_package(transactions, quota)
     }
 }

@@ -1,6 +1,7 @@
 //! A transaction on its way out, in memory that is wiped.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bitcoin::{OutPoint, Transaction, Txid};
 use zeroize::Zeroizing;
@@ -13,6 +14,8 @@ pub struct QueuedTransaction {
     pub(super) inputs: Vec<OutPoint>,
     /// The whole of it, witness included, as consensus encodes it.
     pub(super) raw: Zeroizing<Vec<u8>>,
+    /// What it spends from and peers may not have: served beside it, never announced. They have no parents here.
+    pub(super) parents: Vec<Arc<Self>>,
 }
 
 impl QueuedTransaction {
@@ -26,7 +29,19 @@ impl QueuedTransaction {
                 .map(|input| input.previous_output)
                 .collect(),
             raw,
+            parents: Vec::new(),
         }
+    }
+
+    /// The same, with transactions that are served beside it.
+    pub fn with_parents(self, parents: Vec<Arc<Self>>) -> Self {
+        Self { parents, ..self }
+    }
+
+    /// What is served: its parents, and itself behind them.
+    pub(super) fn members(&self) -> impl Iterator<Item = &Self> {
+        let parents = self.parents.iter().map(Arc::as_ref);
+        parents.chain([self])
     }
 }
 

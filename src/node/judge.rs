@@ -8,7 +8,7 @@ use bitcoin::hex::DisplayHex as _;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::answers::{AcceptTest, BlockchainInfo, NetworkInfo};
+use super::answers::{AcceptTest, BlockchainInfo, NetworkInfo, PackageTest};
 use super::rpc::{CallError, Lane, Method};
 use super::send::RejectReason;
 use super::{ChainState, Error, FeeRate, NodeSettings, checks};
@@ -67,6 +67,33 @@ impl Judge {
         }
     }
 
+    /// Whether the node would take each of these raw transactions, those before it being there; `None` when it did not
+    /// get so far. It takes no fee of one for another's.
+    pub fn test_together(
+        &self,
+        transactions: &[&[u8]],
+        fee_rate_max: FeeRate,
+    ) -> Result<Vec<Option<Judgement>>, Error> {
+        let method = Method::TestMempoolAccept;
+        let limit = Amount::from_sat(fee_rate_max.0).to_string_in(Denomination::Bitcoin);
+        let hex = transactions.iter().map(|raw| raw.to_lower_hex_string());
+        let arguments = [json!(hex.collect::<Vec<String>>()), json!(limit)];
+        let answer: Result<Vec<PackageTest>, CallError> =
+            self.lane.call_by_name(method.into(), &arguments);
+        match answer {
+            Ok(tests) => {
+                let mut tests = tests.into_iter();
+                let judgements = transactions.iter().map(|_| tests.next()?.judgement());
+                Ok(judgements.collect())
+            }
+            Err(CallError::Rpc(error)) if error.is_of_transaction() => {
+                let rejected = || Judgement::Rejected(RejectReason::new(error.reason.clone()));
+                Ok(transactions.iter().map(|_| Some(rejected())).collect())
+            }
+            Err(error) => Err(error.into_error(method.into())),
+        }
+    }
+
     /// For each txid whether it is in the mempool.
     pub fn in_mempool(&self, txids: &[Txid]) -> Result<Vec<bool>, Error> {
         let arguments: Vec<_> = txids.iter().map(|txid| vec![json!(txid)]).collect();
@@ -89,5 +116,15 @@ impl Judge {
             own_hosts: own_hosts.filter_map(|own| own.address).collect(),
             relays: info.relays.unwrap_or(true),
         })
+    }
+}
+
+impl PackageTest {
+    fn judgement(self) -> Option<Judgement> {
+        if self.allowed == Some(true) {
+            return Some(Judgement::Acceptable);
+        }
+        let reason = self.reason.or(self.package_error)?;
+        Some(Judgement::Rejected(RejectReason::new(reason)))
     }
 }

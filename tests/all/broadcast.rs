@@ -1,5 +1,7 @@
 //! What becomes of a transaction that a session hands over, judged by a real node; no peer can be reached.
 
+mod families;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

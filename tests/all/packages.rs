@@ -64,7 +64,7 @@ impl Family {
         [&self.parent, &self.child].map(|transaction| transaction.compute_txid().to_string())
     }
 
-    fn raw(&self) -> [String; 2] {
+    pub(crate) fn raw(&self) -> [String; 2] {
         [&self.parent, &self.child].map(serialize_hex)
     }
 }

@@ -8,15 +8,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use bitcoin::consensus::encode;
 use bitcoin::hex::FromHex as _;
+use bitcoin::transaction::Version;
 use bitcoin::{Transaction, Txid};
 use claustrum::broadcast::{Conversation, DeliveryEnd, QueuedTransaction, Transport};
 use claustrum::chain::Network;
+use claustrum::limits;
 use rand::SeedableRng as _;
 use rand::rngs::{StdRng, SysRng};
 use rig::node::{Node, Options};
 use rig::ports;
 use serde_json::json;
 use zeroize::Zeroizing;
+
+use crate::packages::Family;
 
 /// A node asks two seconds after an announcement, or four if it is busy with other peers.
 const LIFETIME: Duration = Duration::from_secs(15);
@@ -70,10 +74,17 @@ impl Peer {
         );
         stream.write_all(&first)?;
         let begun = Instant::now();
+        let mut asked = (None, begun);
         let mut piece = [0; 1000];
         let end = loop {
             if begun.elapsed() > lifetime {
                 break conversation.timed_out();
+            }
+            if asked.0 != conversation.requests() {
+                asked = (conversation.requests(), Instant::now());
+            }
+            if asked.0.is_some() && asked.1.elapsed() > limits::PACKAGE_QUIET {
+                stream.write_all(&conversation.quiet())?;
             }
             let count = match stream.read(&mut piece) {
                 Ok(0) => break conversation.closed(),
@@ -137,6 +148,29 @@ fn a_node_takes_the_transaction_over_both_transports() -> Result<()> {
         ensure!(delivery.height == Some(height), "its height was not heard");
         peer.wait_until_known(txid)
             .with_context(|| format!("{transport:?}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_node_asks_for_a_parent_that_it_misses_and_takes_both() -> Result<()> {
+    let peer = Peer::start(&["-v2transport=1"])?;
+    let (ordinary, truc) = (Version::TWO, Version::non_standard(3));
+    // The parent of the second does not pay for itself.
+    for (coin, version, fees) in [(0, ordinary, [1_000, 1_000]), (1, truc, [0, 20_000])] {
+        let family = Family::new(&peer.node, coin, version, fees)?;
+        let [parent, child] = [&family.parent, &family.child].map(|transaction| {
+            let raw = Zeroizing::new(encode::serialize(transaction));
+            QueuedTransaction::new(transaction, raw)
+        });
+        let child = Arc::new(child.with_parents(vec![Arc::new(parent)]));
+        let begun = Instant::now();
+        let delivery = peer.deliver(Transport::V2, &child, LIFETIME * 3)?;
+        ensure!(delivery.end == DeliveryEnd::Ponged, "{:?}", delivery.end);
+        ensure!(begun.elapsed() > limits::PACKAGE_QUIET, "no time to ask");
+        for transaction in [&family.parent, &family.child] {
+            peer.wait_until_known(transaction.compute_txid())?;
+        }
     }
     Ok(())
 }

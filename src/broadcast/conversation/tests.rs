@@ -1,8 +1,9 @@
 #[path = "../../../fuzz/scripted_peer.rs"]
 mod scripted_peer;
 
+mod families;
+
 use super::*;
-use bitcoin::Txid;
 use bitcoin::hashes::Hash as _;
 use proptest::prelude::*;
 use rand::SeedableRng as _;
@@ -16,6 +17,7 @@ fn transaction() -> Arc<QueuedTransaction> {
         txid: Txid::from_byte_array([7; 32]),
         inputs: Vec::new(),
         raw: Zeroizing::new(RAW.to_vec()),
+        parents: Vec::new(),
     })
 }
 
@@ -53,7 +55,10 @@ struct Exchange {
 impl Exchange {
     /// Up to our version, which the peer has heard.
     fn begin(transport: Transport) -> Self {
-        let (conversation, first) = open(transport);
+        Self::over(transport, open(transport))
+    }
+
+    fn over(transport: Transport, (conversation, first): (Conversation, Vec<u8>)) -> Self {
         let mut exchange = Self {
             conversation,
             peer: ScriptedPeer::v1(),

@@ -56,28 +56,45 @@ fn large() -> bitcoin::Transaction {
     }
 }
 
+/// What [`large`] may be given out with.
+fn parent() -> bitcoin::Transaction {
+    bitcoin::Transaction {
+        lock_time: absolute::LockTime::from_consensus(7),
+        ..large()
+    }
+}
+
+fn queued(transaction: &bitcoin::Transaction) -> QueuedTransaction {
+    let raw = Zeroizing::new(bitcoin::consensus::serialize(transaction));
+    QueuedTransaction::new(transaction, raw)
+}
+
 /// The first dial that a queue with this transaction makes, led to this peer.
 fn dial_to(peer: Peer) -> Dial {
+    dial_with(queued(&large()), peer)
+}
+
+fn dial_with(transaction: QueuedTransaction, peer: Peer) -> Dial {
     use crate::broadcast::pool::{Networks, PeerPool};
     let timing = Timing::standard();
     let mut random = StdRng::seed_from_u64(1);
     let peers = vec![peer];
     let mut pool = PeerPool::new(peers, Networks::Both, Vec::new(), &timing, &mut random);
-    let transaction = large();
-    let raw = Zeroizing::new(bitcoin::consensus::serialize(&transaction));
-    let queued = Arc::new(QueuedTransaction::new(&transaction, raw));
     let mut queue = Queue::new(timing, 2, random);
     let now = std::time::Instant::now();
-    queue.admit(queued, now).unwrap();
+    queue.admit(Arc::new(transaction), now).unwrap();
     queue.due(&mut pool, now + timing.start_max).remove(0)
 }
 
 /// How a delivery over this dialer ends, and after how long.
 async fn ended(dialer: OneDialer, peer: Peer) -> (Outcome, Duration) {
+    ended_for(dial_to(peer), dialer).await
+}
+
+async fn ended_for(dial: Dial, dialer: OneDialer) -> (Outcome, Duration) {
     let begun = Instant::now();
     let timing = Timing::standard();
     let random = StdRng::seed_from_u64(2);
-    let dial = dial_to(peer);
     let outcome = deliver(&dialer, dial, Network::Regtest, &timing, random).await;
     (outcome, begun.elapsed())
 }
@@ -103,6 +120,35 @@ async fn an_honest_peer_gets_the_transaction_and_the_connection_ends_with_its_po
     assert_eq!(outcome.peer_height, Some(1_000));
     assert_eq!(took, Duration::ZERO);
     assert!(peer.await.unwrap().unwrap() == large());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_misses_a_parent_has_time_to_ask_for_it() {
+    for (asks_after, took) in [(None, 10), (Some(4), 14), (Some(9), 19)] {
+        let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
+        let peer = tokio::spawn(async move {
+            let mut peer = FarEnd::new(theirs);
+            let txid = peer.shake_hands().await.unwrap();
+            assert_eq!(txid, large().compute_txid());
+            peer.ask_for(txid).await;
+            assert_eq!(peer.next().await, Some(NetworkMessage::Tx(large())));
+            if let Some(seconds) = asks_after {
+                sleep(Duration::from_secs(seconds)).await;
+                peer.ask_for(parent().compute_txid()).await;
+                assert_eq!(peer.next().await, Some(NetworkMessage::Tx(parent())));
+            }
+            let Some(NetworkMessage::Ping(nonce)) = peer.next().await else {
+                panic!("no ping");
+            };
+            peer.say(NetworkMessage::Pong(nonce)).await;
+        });
+        let family = queued(&large()).with_parents(vec![Arc::new(queued(&parent()))]);
+        let dialer = OneDialer(Mutex::new(Some(Ok(ours))));
+        let (outcome, lasted) = ended_for(dial_with(family, onion()), dialer).await;
+        peer.await.unwrap();
+        assert_eq!(outcome.end, DeliveryEnd::Ponged);
+        assert_eq!(lasted.as_secs(), took, "asked after {asks_after:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

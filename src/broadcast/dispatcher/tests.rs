@@ -3,3 +3,4 @@
 mod bench;
 mod leaving;
 mod oracle;
+mod packages;

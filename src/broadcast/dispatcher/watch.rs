@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::{NodeState, Shared, State, now};
 use crate::broadcast::admission::NodeQuestions;
 use crate::broadcast::job::StaleVerdict;
+use crate::broadcast::package::PackageVerdict;
 use crate::broadcast::peer::Host;
 use crate::broadcast::queue::JobNumber;
 use crate::broadcast::refusal::{Refusal, Verdict};
@@ -36,7 +37,13 @@ pub(super) async fn run(shared: Arc<Shared>, node: Arc<dyn NodeQuestions>, own: 
         for (job, transaction) in stale {
             let fee_rate_max = shared.settings.fee_rate_max;
             let verdict = asked(&node, move |node| {
-                node.test(&transaction.raw, fee_rate_max).map(stale_verdict)
+                if transaction.parents.is_empty() {
+                    return node.test(&transaction.raw, fee_rate_max).map(stale_verdict);
+                }
+                let members = transaction.members().map(|member| member.raw.as_slice());
+                let members: Vec<&[u8]> = members.collect();
+                PackageVerdict::ask(node, &members, fee_rate_max)
+                    .map(|verdict| of_package(&verdict))
             });
             let verdict = verdict.await.unwrap_or(StaleVerdict::Unanswered);
             shared.state().tested(job, verdict);
@@ -96,10 +103,26 @@ fn stale_verdict(judgement: Judgement) -> StaleVerdict {
     };
     match Verdict::of(&reason) {
         Verdict::Known => StaleVerdict::Known,
-        Verdict::Refused(Refusal::Conflict | Refusal::InsufficientReplacement) => {
-            StaleVerdict::Superseded
-        }
-        Verdict::Refused(_) => StaleVerdict::Rejected,
+        Verdict::Refused(refusal) => refused(refusal),
+    }
+}
+
+fn of_package(verdict: &PackageVerdict) -> StaleVerdict {
+    match verdict.refusal() {
+        _ if verdict.is_known() => StaleVerdict::Known,
+        None => StaleVerdict::Acceptable,
+        Some(refusal) => refused(refusal),
+    }
+}
+
+fn refused(refusal: Refusal) -> StaleVerdict {
+    if matches!(
+        refusal,
+        Refusal::Conflict | Refusal::InsufficientReplacement
+    ) {
+        StaleVerdict::Superseded
+    } else {
+        StaleVerdict::Rejected
     }
 }
 

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bitcoin::OutPoint;
 use bitcoin::hashes::Hash as _;
 use zeroize::Zeroizing;
 
@@ -38,6 +37,7 @@ fn spending(number: u32, output: u32, bytes: usize) -> Arc<QueuedTransaction> {
         txid: Txid::from_byte_array(id),
         inputs: vec![OutPoint::new(Txid::from_byte_array([9; 32]), output)],
         raw: Zeroizing::new(vec![0; bytes]),
+        parents: Vec::new(),
     })
 }
 

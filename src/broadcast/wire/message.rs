@@ -102,14 +102,15 @@ impl Name {
 }
 
 /// A message that was received.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(in crate::broadcast) enum Incoming {
     /// Who the peer is.
     Version(PeerVersion),
     /// The peer heard our version.
     Verack,
-    /// The peer asks for exactly one item, which is a transaction by its txid; `None` if it asks otherwise.
-    GetData(Option<Txid>),
+    /// The peer asks for these transactions by their txids, [`limits::PACKAGE_MAX`] at most; for none if it asks
+    /// otherwise.
+    GetData(Vec<Txid>),
     /// The answer to the ping of this nonce.
     Pong { nonce: u64 },
     /// Anything else; a ping too is not answered.
@@ -140,7 +141,7 @@ impl Incoming {
         match name {
             Name::Version => parse_version(payload).map(Self::Version).ok_or(Broken),
             Name::Verack => Ok(Self::Verack),
-            Name::GetData => Ok(Self::GetData(parse_one_txid(payload))),
+            Name::GetData => Ok(Self::GetData(parse_txids(payload).unwrap_or_default())),
             Name::Pong => {
                 let nonce = Fields(payload).take().map(u64::from_le_bytes);
                 Ok(nonce.map_or(Self::Ignored, |nonce| Self::Pong { nonce }))
@@ -175,14 +176,21 @@ fn parse_version(payload: &[u8]) -> Option<PeerVersion> {
     })
 }
 
-/// The txid in a `getdata` payload that asks for this one transaction and nothing else.
-fn parse_one_txid(payload: &[u8]) -> Option<Txid> {
+/// The txids in a `getdata` payload that asks for a few transactions and nothing else.
+fn parse_txids(payload: &[u8]) -> Option<Vec<Txid>> {
     let mut fields = Fields(payload);
-    let count = fields.compact_size()?;
-    let kind = u32::from_le_bytes(fields.take()?);
-    let hash = fields.take()?;
-    let is_one = count == 1 && kind == core_shape::MSG_TX && fields.0.is_empty();
-    is_one.then(|| Txid::from_byte_array(hash))
+    let count = usize::try_from(fields.compact_size()?).ok()?;
+    if count > limits::PACKAGE_MAX {
+        return None;
+    }
+    let mut txids = Vec::with_capacity(count);
+    for _ in 0..count {
+        if u32::from_le_bytes(fields.take()?) != core_shape::MSG_TX {
+            return None;
+        }
+        txids.push(Txid::from_byte_array(fields.take()?));
+    }
+    fields.0.is_empty().then_some(txids)
 }
 
 /// What is left to read of a payload.
@@ -292,32 +300,44 @@ mod tests {
     }
 
     #[test]
-    fn a_getdata_asks_for_one_transaction_by_txid_or_for_nothing_we_know() {
+    fn a_getdata_asks_for_a_few_transactions_by_txid_or_for_nothing_we_know() {
         let asked = |payload: &[u8]| match parsed(Name::GetData, payload) {
-            Ok(Incoming::GetData(asked)) => asked.map(Txid::to_byte_array),
+            Ok(Incoming::GetData(asked)) => asked
+                .into_iter()
+                .map(Txid::to_byte_array)
+                .collect::<Vec<_>>(),
             other => panic!("{other:?}"),
         };
+        let nothing: [[u8; 32]; 0] = [];
         let item = |kind: u32, hash: u8| [&kind.to_le_bytes()[..], &[hash; 32]].concat();
         let list = |items: &[Vec<u8>]| {
             let count = u8::try_from(items.len()).unwrap();
             [&[count], items.concat().as_slice()].concat()
         };
-        assert_eq!(asked(&list(&[item(1, 7)])), Some([7; 32]));
+        assert_eq!(asked(&list(&[item(1, 7)])), [[7; 32]]);
+        let most: Vec<_> = (1..=5).map(|hash| item(1, hash)).collect();
+        assert_eq!(asked(&list(&most)).len(), limits::PACKAGE_MAX);
+        assert_eq!(asked(&list(&[most, vec![item(1, 6)]].concat())), nothing);
         // A block, and a transaction: filtered, by wtxid, with the flag for witnesses.
         for kind in [0, 2, 3, 5, 0x4000_0001] {
-            assert_eq!(asked(&list(&[item(kind, 7)])), None, "{kind}");
+            assert_eq!(asked(&list(&[item(kind, 7)])), nothing, "{kind}");
+            assert_eq!(
+                asked(&list(&[item(1, 7), item(kind, 7)])),
+                nothing,
+                "{kind}"
+            );
         }
-        assert_eq!(asked(&list(&[item(1, 7), item(1, 7)])), None);
-        assert_eq!(asked(&[list(&[item(1, 7)]), vec![0]].concat()), None);
-        assert_eq!(asked(&list(&[])), None);
-        assert_eq!(asked(&[2, 1, 0, 0, 0]), None);
-        assert_eq!(asked(&[]), None);
-        assert_eq!(asked(&[&[0xff; 9][..], &item(1, 7)].concat()), None);
+        assert_eq!(asked(&list(&[item(1, 7), item(1, 8)])), [[7; 32], [8; 32]]);
+        assert_eq!(asked(&[list(&[item(1, 7)]), vec![0]].concat()), nothing);
+        assert_eq!(asked(&list(&[])), nothing);
+        assert_eq!(asked(&[2, 1, 0, 0, 0]), nothing);
+        assert_eq!(asked(&[]), nothing);
+        assert_eq!(asked(&[&[0xff; 9][..], &item(1, 7)].concat()), nothing);
     }
 
     #[test]
     fn what_was_asked_for_is_not_shown() {
-        let asked = Incoming::GetData(Some(Txid::from_byte_array([7; 32])));
+        let asked = Incoming::GetData(vec![Txid::from_byte_array([7; 32])]);
         assert_eq!(format!("{asked:?} {asked:#?}"), "[scrubbed] [scrubbed]");
     }
 

@@ -269,14 +269,7 @@ pub(super) const REASONS: &[Reason] = &[
     Reason {
         why: "what is in the chain is taken for sent: a wallet that lost the answer asks again",
         difference: Results(|ours, theirs| ours["success"] == true && theirs["success"] == false),
-        classes: &[(
-            &[PACKAGE],
-            "raw_txs",
-            &[
-                "coinbase, with unspent outputs",
-                "confirmed, with unspent outputs",
-            ],
-        )],
+        classes: &[(&[PACKAGE], "raw_txs", &["confirmed, with unspent outputs"])],
     },
     Reason {
         why: "why a transaction is refused is told in texts of each server's own",
@@ -284,7 +277,11 @@ pub(super) const REASONS: &[Reason] = &[
         classes: &[(
             &[PACKAGE],
             "raw_txs",
-            &["coinbase, spent", "confirmed, spent"],
+            &[
+                "coinbase, spent",
+                "coinbase, with unspent outputs",
+                "confirmed, spent",
+            ],
         )],
     },
     Reason {

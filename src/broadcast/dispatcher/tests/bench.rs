@@ -57,6 +57,8 @@ pub(super) struct Tor {
 pub(super) struct Node {
     /// Why it refuses; it takes everything otherwise.
     pub(super) reason: Mutex<Option<&'static str>>,
+    /// Why it refuses the first of a package; it takes all that are not in its mempool otherwise.
+    pub(super) package_reason: Mutex<Option<&'static str>>,
     pub(super) mempool: Mutex<HashSet<Txid>>,
     pub(super) is_silent: AtomicBool,
     pub(super) is_downloading: AtomicBool,
@@ -225,6 +227,37 @@ impl NodeQuestions for Node {
             None => Judgement::Acceptable,
             Some(reason) => Judgement::Rejected(RejectReason::new(reason.to_owned())),
         })
+    }
+
+    fn test_together(
+        &self,
+        transactions: &[&[u8]],
+        _: FeeRate,
+    ) -> Result<Vec<Option<Judgement>>, node::Error> {
+        self.answering()?;
+        self.tests.fetch_add(1, Ordering::Relaxed);
+        let refused = |reason: &str| Judgement::Rejected(RejectReason::new(reason.to_owned()));
+        let mut judgements = Vec::new();
+        for raw in transactions {
+            let transaction: Transaction = bitcoin::consensus::deserialize(raw).unwrap();
+            let is_known = self
+                .mempool
+                .lock()
+                .unwrap()
+                .contains(&transaction.compute_txid());
+            let reason = *self.package_reason.lock().unwrap();
+            // It goes no further than to the first that it would not take.
+            let is_over = judgements
+                .iter()
+                .any(|judgement| !matches!(judgement, Some(Judgement::Acceptable)));
+            judgements.push(match reason {
+                _ if is_over => None,
+                _ if is_known => Some(refused("txn-already-in-mempool")),
+                Some(reason) => Some(refused(reason)),
+                None => Some(Judgement::Acceptable),
+            });
+        }
+        Ok(judgements)
     }
 
     fn in_mempool(&self, txids: &[Txid]) -> Result<Vec<bool>, node::Error> {

@@ -37,6 +37,63 @@ fn four_transactions_may_spend_one_output() {
     assert!(queue.admit(spending(5, 8, 1), now).is_ok());
 }
 
+/// A child of these numbers and parents.
+fn child_of(
+    number: u32,
+    bytes: usize,
+    parents: &[&Arc<QueuedTransaction>],
+) -> Arc<QueuedTransaction> {
+    let child = Arc::into_inner(spending(number, number, bytes)).unwrap();
+    let parents = parents.iter().map(|&parent| Arc::clone(parent));
+    Arc::new(child.with_parents(parents.collect()))
+}
+
+#[test]
+fn parents_count_where_their_child_counts() {
+    let (mut queue, now) = (queue(), Instant::now());
+    for number in 0..18 {
+        let large = spending(number, number, 400_000);
+        assert!(queue.admit(large, now).is_ok(), "{number}");
+    }
+    let (small, large) = (spending(20, 20, 400_000), spending(21, 21, 400_001));
+    assert_eq!(
+        queue.admit(child_of(30, 400_000, &[&large]), now),
+        Err(Full)
+    );
+    assert!(queue.admit(child_of(30, 400_000, &[&small]), now).is_ok());
+
+    let mut queue = self::queue();
+    for number in 0..3 {
+        assert!(queue.admit(spending(number, 7, 1), now).is_ok());
+    }
+    let parent = spending(3, 7, 1);
+    assert!(queue.admit(child_of(30, 1, &[&parent]), now).is_ok());
+    assert_eq!(queue.admit(spending(4, 7, 1), now), Err(Full));
+    assert_eq!(
+        queue.admit(child_of(31, 1, &[&spending(5, 7, 1)]), now),
+        Err(Full)
+    );
+}
+
+#[test]
+fn parents_on_their_way_are_found_alone_and_in_packages() {
+    let (mut queue, now) = (queue(), Instant::now());
+    let (alone, served) = (transaction(1), transaction(2));
+    queue.admit(Arc::clone(&alone), now).unwrap();
+    let job = queue
+        .admit(child_of(3, 1, &[&alone, &served]), now)
+        .unwrap();
+    assert_eq!(queue.admit(transaction(2), now), Ok(job));
+    let found = |txids: &[Txid]| -> Vec<Txid> {
+        let inputs: Vec<OutPoint> = txids.iter().map(|txid| OutPoint::new(*txid, 0)).collect();
+        let parents = queue.parents_of(&inputs);
+        parents.iter().map(|parent| parent.txid).collect()
+    };
+    assert_eq!(found(&[alone.txid, served.txid]), [alone.txid, served.txid]);
+    assert_eq!(found(&[transaction(3).txid]), [transaction(3).txid]);
+    assert_eq!(found(&[transaction(4).txid]), []);
+}
+
 #[test]
 fn a_transaction_keeps_its_job() {
     let (mut queue, now) = (queue(), Instant::now());
