@@ -14,6 +14,8 @@ use super::wire;
 
 /// Long enough to be noticed by a server that looks every 2 s.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A hundred blocks, on a machine that has much else to do.
+const REINDEXED: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
 #[test]
@@ -41,6 +43,7 @@ fn a_node_that_has_less_than_before_is_waited_for() -> Result<()> {
     // Reindexing, from nothing.
     node.restart_with(&["-reindex"])?;
     assert_stays(&server, height)?;
+    wait_for_height(&node, height)?;
     node.mine(1)?;
     wire::assert_equal(&server, &node, &oracle::scripts(&node)?)?;
 
@@ -58,6 +61,19 @@ fn a_node_that_has_less_than_before_is_waited_for() -> Result<()> {
     ensure!(node.height()? == height, "the branches differ in length");
     node.mine(1)?;
     wire::assert_equal(&server, &node, &oracle::scripts(&node)?)
+}
+
+/// A block that is mined before the node has all of them again would be none above them.
+fn wait_for_height(node: &Node, height: u32) -> Result<()> {
+    let begun = Instant::now();
+    while node.height()? < height {
+        ensure!(
+            begun.elapsed() < REINDEXED,
+            "the node does not get to its tip"
+        );
+        std::thread::sleep(POLL);
+    }
+    Ok(())
 }
 
 /// The server keeps its tip and answers questions about scripts.
