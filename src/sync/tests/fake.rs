@@ -18,6 +18,9 @@ use crate::mempool::MempoolSource;
 use crate::node::{self, ChainState, RestBuffer, RestError, Trouble};
 use crate::sync::ChainSource;
 
+/// Makes the bytes of a block something else.
+pub(in crate::sync) type Spoil = fn(&mut Vec<u8>);
+
 /// A regtest node in memory.
 pub(in crate::sync) struct FakeNode(Mutex<State>);
 
@@ -34,7 +37,7 @@ struct State {
     /// Blocks that it still gives by REST.
     rest_blocks: u32,
     /// What becomes of the block given by REST when so many are left.
-    spoils: Option<(u32, fn(&mut Vec<u8>))>,
+    spoils: Option<(u32, Spoil)>,
     /// Of the calls for blocks, every so many fails.
     stumbles: Option<u32>,
     calls: u32,
@@ -116,7 +119,7 @@ impl FakeNode {
     }
 
     /// Spoils the block that is given by REST when so many are left.
-    pub(in crate::sync) fn spoil_rest(&self, left: u32, spoil: fn(&mut Vec<u8>)) {
+    pub(in crate::sync) fn spoil_rest(&self, left: u32, spoil: Spoil) {
         self.state().spoils = Some((left, spoil));
     }
 

@@ -114,7 +114,7 @@ fn interrupted_at_any_moment_a_bulk_is_done_in_the_end() -> Result<()> {
     node.mine(limits::BULK_BLOCKS_MIN + limits::DELTA_BLOCKS_MIN)?;
     shape.grow(&node, 20)?;
 
-    let mut started = SystemTime::now();
+    let mut before = None;
     let mut server = Loopback::start(&node, &server::Options::default())?;
     let index = server.data_dir().join("regtest/index");
     let working_dir = index.join("bulk");
@@ -124,7 +124,7 @@ fn interrupted_at_any_moment_a_bulk_is_done_in_the_end() -> Result<()> {
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        wait_for_files(&index, (random >> 33) % FILES, started)?;
+        wait_for_files(&index, (random >> 33) % FILES, before)?;
         if round % 2 == 0 {
             server.kill()?;
         } else {
@@ -137,7 +137,7 @@ fn interrupted_at_any_moment_a_bulk_is_done_in_the_end() -> Result<()> {
             // That came too late; the next one has a bulk to hit.
             fs::remove_dir_all(&index)?;
         }
-        started = SystemTime::now();
+        before = changed(&index);
         server.start_again()?;
     }
     ensure!(hit > 1, "nearly every interruption came too late");
@@ -148,14 +148,13 @@ fn interrupted_at_any_moment_a_bulk_is_done_in_the_end() -> Result<()> {
     Ok(())
 }
 
-/// Waits until a bulk has begun since then and so many files were seen of it since, or until it is done.
-fn wait_for_files(index: &Path, count: u64, started: SystemTime) -> Result<()> {
+/// Waits until a bulk has begun, not the one whose space changed then, and so many files were seen of it since, or until it is done.
+fn wait_for_files(index: &Path, count: u64, before: Option<SystemTime>) -> Result<()> {
     let deadline = Instant::now() + BULK;
     let mut seen = BTreeSet::new();
     let mut begun = false;
     while !begun || u64::try_from(seen.len())? < count {
-        let changed = fs::metadata(index.join("bulk")).and_then(|dir| dir.modified());
-        let is_there = changed.is_ok_and(|changed| changed > started);
+        let is_there = changed(index) > before;
         if begun && !is_there {
             break;
         }
@@ -166,6 +165,12 @@ fn wait_for_files(index: &Path, count: u64, started: SystemTime) -> Result<()> {
     }
     println!("interrupted after {} of {count} files", seen.len());
     Ok(())
+}
+
+/// When the working space of the bulk last changed, if there is one.
+fn changed(index: &Path) -> Option<SystemTime> {
+    let space = fs::metadata(index.join("bulk")).ok()?;
+    space.modified().ok()
 }
 
 /// What goes away meanwhile counts if it was seen before.
