@@ -12,7 +12,7 @@ const ECHO: Duration = Duration::from_secs(30);
 /// So many must not each take one circuit more than there are users.
 const ATTEMPTS: u32 = 3;
 /// A relay may keep the end of a circuit to itself until it has something else to send there.
-const CLOSED: Duration = Duration::from_secs(60);
+const CLOSED: Duration = Duration::from_secs(240);
 
 #[test]
 fn a_network_reaches_an_onion_service_and_an_exit() -> Result<()> {
