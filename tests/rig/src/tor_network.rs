@@ -58,13 +58,23 @@ struct Service {
 pub struct TorClient {
     socks_port: u16,
     _process: Process,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl TorClient {
     /// Its SOCKS port; each user name has circuits of its own.
     pub fn socks_port(&self) -> u16 {
         self.socks_port
+    }
+
+    /// Closes its circuits, one after the other: of several ends that come at once a relay passes on the first, and
+    /// keeps the others until something else goes the same way.
+    pub fn close_circuits(&self) -> Result<()> {
+        for circuit in OwnCircuit::all(self.folder.path())? {
+            circuit.close(self.folder.path())?;
+            std::thread::sleep(POLL);
+        }
+        Ok(())
     }
 }
 
@@ -225,7 +235,7 @@ impl TorNetwork {
         Ok(TorClient {
             socks_port,
             _process: process,
-            _folder: folder,
+            folder,
         })
     }
 

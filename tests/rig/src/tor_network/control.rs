@@ -10,14 +10,20 @@ use super::torrc;
 
 /// Has the `tor` of a folder do something; what it says.
 pub(super) fn ask(folder: &Path, command: &str) -> Result<String> {
+    let said = say(folder, command)?;
+    // One line for who asks, then what was asked for.
+    let done = said.lines().take(2).all(|line| line.starts_with("250"));
+    anyhow::ensure!(done, "a tor answers {command} with {said}");
+    Ok(said)
+}
+
+/// What the `tor` of a folder answers, be it a refusal.
+fn say(folder: &Path, command: &str) -> Result<String> {
     let mut stream =
         UnixStream::connect(torrc::control_socket(folder)).context("failed to ask a tor")?;
     stream.write_all(format!("AUTHENTICATE\r\n{command}\r\nQUIT\r\n").as_bytes())?;
     let mut said = String::new();
     stream.read_to_string(&mut said)?;
-    // One line for who asks, then what was asked for.
-    let done = said.lines().take(2).all(|line| line.starts_with("250"));
-    anyhow::ensure!(done, "a tor answers {command} with {said}");
     Ok(said)
 }
 
@@ -38,6 +44,11 @@ impl OwnCircuit {
     /// Its number, unique in the life of its `tor`.
     pub(super) fn number(&self) -> &str {
         self.0.split(' ').next().unwrap_or_default()
+    }
+
+    /// Has its `tor` close it, which is all the same if it has ended by itself.
+    pub(super) fn close(&self, folder: &Path) -> Result<()> {
+        say(folder, &format!("CLOSECIRCUIT {}", self.number())).map(drop)
     }
 
     /// Whether it is complete.
