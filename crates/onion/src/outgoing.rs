@@ -71,8 +71,8 @@ pub struct Outgoing {
 /// The bytes between us and a destination.
 ///
 /// Writes are buffered until a cell is full: flush after every message. There is no half-close;
-/// shutting down ends both directions. Dropping it closes its circuit at once, and loses what has
-/// not left yet.
+/// shutting down ends both directions. Dropping it tells the other end, loses what has not left
+/// yet, and closes its circuit 0.1 s later.
 pub struct OutgoingStream {
     // Before the circuit, so that the other end is told that the stream ends.
     inner: DataStream,

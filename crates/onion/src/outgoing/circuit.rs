@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arti_client::isolation::{StreamIsolation, StreamIsolationBuilder};
 use arti_client::{DataStream, ErrorKind, HasKind, IsolationToken};
 use futures::StreamExt as _;
+use tokio::runtime::Handle;
+use tokio::time::sleep;
 use tor_circmgr::{CircMgr, ClientDataTunnel, ClientOnionServiceDataTunnel, TargetPort};
 use tor_hsclient::{HsClientConnector, HsClientSecretKeys};
 use tor_hscrypto::pk::HsId;
@@ -15,6 +18,9 @@ use tor_rtcompat::PreferredRuntime;
 
 use super::{DialError, Outgoing, Target};
 
+/// Many times what Arti needs to write down the end of a stream.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// A circuit that only one connection may use; closed when it is dropped.
 ///
 /// Arti's own way to connect hands out a stream and keeps the circuit: for minutes to an exit, to
@@ -22,7 +28,7 @@ use super::{DialError, Outgoing, Target};
 /// `TorClient::connect_with_prefs` does is done here, with the circuit in hand.
 pub(super) enum Circuit {
     Exit {
-        tunnel: ClientDataTunnel,
+        tunnel: Arc<ClientDataTunnel>,
         manager: Arc<CircMgr<PreferredRuntime>>,
         address: SocketAddr,
     },
@@ -61,7 +67,7 @@ impl Circuit {
             .await
             .map_err(|error| refusal(&error))?;
         Ok(Self::Exit {
-            tunnel,
+            tunnel: tunnel.into(),
             manager,
             address,
         })
@@ -122,10 +128,28 @@ impl Drop for Circuit {
             } => {
                 // Or the manager keeps it among those that may serve again.
                 manager.retire_circ(&tunnel.unique_id());
-                tunnel.terminate();
+                let tunnel = Arc::clone(tunnel);
+                after_last_words(move || tunnel.terminate());
             }
-            Self::Onion { tunnel, .. } => tunnel.terminate(),
+            Self::Onion { tunnel, .. } => {
+                let tunnel = Arc::clone(tunnel);
+                after_last_words(move || tunnel.terminate());
+            }
         }
+    }
+}
+
+/// Ends a circuit when the end of its stream has had the time to leave: relays may keep the end of a circuit to
+/// themselves for long, and the other end would wait.
+fn after_last_words(terminate: impl FnOnce() + Send + 'static) {
+    match Handle::try_current() {
+        Ok(runtime) => {
+            runtime.spawn(async {
+                sleep(LAST_WORDS).await;
+                terminate();
+            });
+        }
+        Err(_no_runtime) => terminate(),
     }
 }
 
