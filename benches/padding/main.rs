@@ -8,6 +8,7 @@
 )]
 
 mod chain;
+#[path = "../../tests/all/padding/recording.rs"]
 mod recording;
 
 use std::sync::Arc;
@@ -125,7 +126,12 @@ async fn measure(
 ) -> Result<String> {
     let record = Record::default();
     load(style, phases, services, Some(&record)).await?;
-    let writes = record.unfilled()?;
+    let flushes = record.take().into_iter().map(|parts| parts.concat());
+    let flushes: Vec<Vec<u8>> = flushes.filter(|flush| !flush.is_empty()).collect();
+    let writes: Vec<Vec<u8>> = flushes
+        .iter()
+        .map(|flush| unfilled(flush))
+        .collect::<Result<_>>()?;
     let is_error = |write: &Vec<u8>| String::from_utf8_lossy(write).contains("\"error\"");
     ensure!(!writes.iter().any(is_error), "an answer is an error");
     let answers: usize = writes.iter().map(Vec::len).sum();
@@ -133,7 +139,10 @@ async fn measure(
         .iter()
         .map(|write| electrum::filled(write.len()))
         .sum();
-    ensure!(filled == record.bytes(), "writes are not filled");
+    ensure!(
+        filled == flushes.iter().map(Vec::len).sum::<usize>(),
+        "writes are not filled"
+    );
     let cells = |bytes: usize| bytes.div_ceil(limits::CELL_BYTES);
     let cells_before: usize = writes.iter().map(|write| cells(write.len())).sum();
     let mut all = Vec::new();
@@ -160,6 +169,14 @@ async fn measure(
     ))
 }
 
+/// A flush without the spaces before its last bracket.
+fn unfilled(flush: &[u8]) -> Result<Vec<u8>> {
+    let (told, end) = flush.split_at(flush.len().checked_sub(2).context("no line")?);
+    let last = told.iter().rposition(|byte| *byte != b' ');
+    let told = &told[..=last.context("nothing but spaces")?];
+    Ok([told, end].concat())
+}
+
 /// Asks everything once, a phase after the other.
 async fn load(
     style: &Style,
@@ -172,7 +189,11 @@ async fn load(
     let services = Arc::clone(services);
     let session = match record {
         Some(record) => {
-            let theirs = Recording::new(theirs, record.clone());
+            let theirs = Recording {
+                stream: theirs,
+                taken: usize::MAX,
+                record: record.clone(),
+            };
             tokio::spawn(serve(theirs, services, cancel))
         }
         None => tokio::spawn(serve(theirs, services, cancel)),

@@ -1,10 +1,9 @@
 //! What somebody sees who counts bytes: whatever is asked and told, each flush of a session has one of a few sizes.
 
+mod recording;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
 use claustrum::query::{CatchUp, Changes, Readiness};
@@ -12,11 +11,11 @@ use claustrum::session::{EndReason, Services};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::time::Instant;
 
 use crate::client::{Client, nothing_indexed, unfilled};
 use crate::fixture::{Fixture, script_hash};
+use recording::{Record, Recording};
 
 const WALLETS: usize = 50;
 /// Scripts of the chain, and those that one payment gives so many outputs.
@@ -118,11 +117,11 @@ impl Wallet {
             Meets::NothingIndexed => &nothing_indexed(),
             Meets::Block | Meets::CatchingUp | Meets::SilentNode => services,
         };
-        let record = Arc::new(Mutex::new(Record::default()));
+        let record = Record::default();
         let mut client = Client::connect_by(services, STREAM_BYTES, |stream| Recording {
             stream,
             taken: self.taken,
-            record: Arc::clone(&record),
+            record: record.clone(),
         });
         for lines in self.lines().chunks(self.together) {
             client.send((lines.join("\n") + "\n").as_bytes()).await;
@@ -140,9 +139,7 @@ impl Wallet {
         client.finish_sending().await;
         assert_eq!(client.line().await, None);
         assert_eq!(client.ended().await, EndReason::ClientLeft);
-        let record = std::mem::take(&mut *record.lock().unwrap());
-        assert!(record.parts.is_empty(), "not flushed");
-        record.flushed
+        record.take()
     }
 
     fn readiness(&self) -> Readiness {
@@ -151,57 +148,6 @@ impl Wallet {
             Meets::CatchingUp => Readiness::CatchingUp(CatchUp::default()),
             Meets::SilentNode => Readiness::Stale,
         }
-    }
-}
-
-/// The session's side of a stream, of which everything that is written is remembered.
-struct Recording {
-    stream: DuplexStream,
-    taken: usize,
-    record: Arc<Mutex<Record>>,
-}
-
-#[derive(Default)]
-struct Record {
-    flushed: Vec<Vec<Vec<u8>>>,
-    /// Since the last flush.
-    parts: Vec<Vec<u8>>,
-}
-
-impl AsyncRead for Recording {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        room: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, room)
-    }
-}
-
-impl AsyncWrite for Recording {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let part = &bytes[..bytes.len().min(self.taken)];
-        let taken = Pin::new(&mut self.stream).poll_write(context, part);
-        if let Poll::Ready(Ok(taken)) = taken {
-            let part = part[..taken].to_vec();
-            self.record.lock().unwrap().parts.push(part);
-        }
-        taken
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut record = self.record.lock().unwrap();
-        let parts = std::mem::take(&mut record.parts);
-        record.flushed.push(parts);
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
