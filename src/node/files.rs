@@ -298,19 +298,28 @@ fn header(head: &[u8]) -> Option<(Header, BlockHash, u64)> {
 #[derive(Default)]
 struct Undo {
     file: Option<ObfuscatedFile>,
-    /// By the number of transactions, so that few have to be tried; each list in the order of the file, which is that of
-    /// the blocks but for some that came out of turn.
-    unclaimed: HashMap<u64, Vec<Record>>,
+    /// By the number of transactions, so that few have to be tried.
+    unclaimed: HashMap<u64, Unclaimed>,
+}
+
+/// Undo data of blocks with one number of transactions, in the order of the file, which is that of the blocks but for
+/// some that came out of turn.
+#[derive(Default)]
+struct Unclaimed {
+    records: Vec<Record>,
+    /// Behind the one that was claimed last, where the next is likely to be: whoever reads the end of a file alone would
+    /// otherwise try all before it for each block.
+    next: usize,
 }
 
 impl Undo {
     fn of(file: ObfuscatedFile, magic: [u8; 4]) -> io::Result<Self> {
         let trailer = u64::try_from(CHECKSUM_BYTES).unwrap_or_default();
         let mut records = Records::new(file, magic, limits::UNDO_BYTES, trailer)?;
-        let mut unclaimed: HashMap<u64, Vec<Record>> = HashMap::new();
+        let mut unclaimed: HashMap<u64, Unclaimed> = HashMap::new();
         let count = |head: &[u8]| Reader::new(head).compact_size();
         while let Some((record, count)) = records.next(count)? {
-            unclaimed.entry(count).or_default().push(record);
+            unclaimed.entry(count).or_default().records.push(record);
         }
         Ok(Self {
             file: Some(records.file),
@@ -325,11 +334,14 @@ impl Undo {
         buffer: &'a mut Vec<u8>,
     ) -> io::Result<Option<&'a [u8]>> {
         let count = block.transactions.saturating_sub(1);
-        let (Some(file), Some(records)) = (&self.file, self.unclaimed.get_mut(&count)) else {
+        let (Some(file), Some(of_count)) = (&self.file, self.unclaimed.get_mut(&count)) else {
             return Ok(None);
         };
+        let Unclaimed { records, next } = of_count;
         let mut claimed = None;
-        for (index, record) in records.iter().enumerate() {
+        let in_turn = records.iter().enumerate();
+        let in_turn = in_turn.clone().skip(*next).chain(in_turn.take(*next));
+        for (index, record) in in_turn {
             let length = usize::try_from(record.length).unwrap_or_default();
             let bytes = part(buffer, length.saturating_add(CHECKSUM_BYTES));
             file.read_exact(record.place, bytes)?;
@@ -340,6 +352,7 @@ impl Undo {
         }
         Ok(claimed.and_then(|(index, length)| {
             records.remove(index);
+            *next = index;
             buffer.get(..length)
         }))
     }
