@@ -2,8 +2,8 @@
 //!
 //! One writer appends and drops blocks; each update is one commit, after which a new [`Snapshot`] is there to be
 //! read. The index is a function of the active chain alone, apart from the keys of the installation. A block leaves
-//! three rows in `main.redb`: its header with a [`Commitment`], its txids, and a delta row with everything it does
-//! to scripts. Delta rows are also kept in memory, where sorted runs lead into them.
+//! two rows in `main.redb`: its header with a [`Commitment`], and a delta row with its txids and everything it does to
+//! scripts. Delta rows are also kept in memory, where sorted runs lead into them.
 //!
 //! No lookup is made while writing: a spending is recorded by what the node's undo data says of the output (script,
 //! height) and by a tag of its outpoint, and meets its funding when a script is read.
@@ -222,7 +222,7 @@ impl Index {
         let tables = open::tables(&database)?;
         let identity = open::identity(&tables, network)?;
         let keyed = KeyedHash::new(identity.keys, options.tag_bits);
-        let (blocks, segments, recent) = open::load(&tables, &identity, &*store, &budget)?;
+        let (blocks, segments, recent) = open::load(&tables, &identity, &keyed, &*store, &budget)?;
         let segments = Arc::new(segments);
         let health = Health::default();
         let parts = Parts {
@@ -338,7 +338,7 @@ impl Index {
         if plan.is_empty(self.snapshot.tip()) {
             return Ok(Touched::Scripts(Vec::new()));
         }
-        let (blocks, recent, touched) = plan.apply(&self.snapshot, &self.recent)?;
+        let (blocks, recent, touched) = plan.apply(&self.snapshot, &self.recent, &self.keyed)?;
         let kept = keep.map_or(0, |height| height.0.saturating_add(1));
         let dropped = self.segments.above(kept);
         if !dropped.is_empty() {

@@ -96,12 +96,14 @@ pub const VIEW_CHANGES_MAX: usize = 64;
 pub const VIEW_SCRIPTS_MAX: usize = 200_000;
 /// Pages of all files of the index that redb keeps in memory together, those being written among them.
 pub const INDEX_CACHE_BYTES: usize = 92 * 1024 * 1024;
-/// What `main.redb` gets of it, for headers and txids of the newest blocks.
+/// What `main.redb` gets of it, for headers and for what is being written.
 pub const INDEX_MAIN_CACHE_BYTES: usize = 12 * 1024 * 1024;
 /// The newest blocks, which keep their delta rows: a reorg of so many needs no block again.
 pub const DELTA_BLOCKS_MIN: u32 = 288;
 /// Blocks whose delta rows become one segment when that many stand above [`DELTA_BLOCKS_MIN`].
 pub const SEGMENT_BLOCKS: u32 = 144;
+/// Largest piece of a delta row in `main.redb`; with what redb adds it fills two pages of the file.
+pub const DELTA_PIECE_BYTES: usize = 8150;
 /// Neighbouring segments of one size that become one; more make lookups slower, fewer write more often.
 pub const MERGE_RATIO: usize = 4;
 /// Sizes of segments below the base; the largest have 9,216 blocks, two months of them.

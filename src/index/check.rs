@@ -159,7 +159,7 @@ impl Index {
                 lengths: &parsed.lengths,
                 nodes: &parsed.nodes,
             };
-            let delta = row::encode(standing, transactions, &mut parsed.events, &self.keyed);
+            let delta = row::encode(standing, transactions, &mut parsed.events);
             let txids = parsed.txids.iter().copied().map(Txid::from_byte_array);
             let txids: Vec<Txid> = txids.collect();
             let row = self.recent.row(height);

@@ -1,28 +1,22 @@
-//! The newest blocks as a layer: their delta rows in memory, their txids in `main.redb`.
+//! The newest blocks as a layer: their delta rows in memory.
 
-use bitcoin::Txid;
-use bitcoin::hashes::Hash as _;
-use redb::ReadOnlyTable;
+use bitcoin::{Amount, Txid};
 
 use super::ScriptPrefix;
-use super::error::{Error, guarded, store};
-use super::keys::{KeyedHash, TxFingerprint};
-use super::layer::{Funding, Layer, ScriptEntry, Wanted};
+use super::error::Error;
+use super::keys::TxFingerprint;
+use super::layer::{Layer, ScriptEntry, Wanted};
 use super::recent::Recent;
-use super::row::Row;
-use super::schema::TXID_BYTES;
+use super::row::RowEvent;
 use crate::chain::{Height, TxNum};
 
-const READ_TXIDS: &str = "read txids from the index";
 const DAMAGED_TXIDS: Error = Error::Damaged {
-    attempt: READ_TXIDS,
+    attempt: "read txids from the index",
 };
 
 /// The blocks that have a delta row.
 pub(super) struct DeltaLayer {
     pub(super) recent: Recent,
-    pub(super) txids: ReadOnlyTable<u32, &'static [u8]>,
-    pub(super) keyed: KeyedHash,
 }
 
 impl Layer for DeltaLayer {
@@ -49,43 +43,31 @@ impl DeltaLayer {
         indexes: &[u32],
         found: &mut Vec<Txid>,
     ) -> Result<(), Error> {
-        guarded(READ_TXIDS, || {
-            let stored = self.txids.get(height.0).map_err(store(READ_TXIDS))?;
-            let (Some(row), Some(stored)) = (self.recent.row(height), stored) else {
-                return Err(DAMAGED_TXIDS);
-            };
-            let (txids, _) = stored.value().as_chunks::<TXID_BYTES>();
-            for index in indexes {
-                found.push(self.verified(row, txids, *index).ok_or(DAMAGED_TXIDS)?);
-            }
-            Ok(())
-        })
+        let row = self.recent.row(height).ok_or(DAMAGED_TXIDS)?;
+        for index in indexes {
+            found.push(row.txid(*index).ok_or(DAMAGED_TXIDS)?);
+        }
+        Ok(())
     }
 
-    /// Visits every indexed output that a block creates.
+    /// Visits every indexed output that a block creates: script, number of the transaction, vout, amount.
     pub(super) fn fundings(
         &self,
         height: Height,
-        visit: &mut dyn FnMut(ScriptPrefix, &Funding),
+        visit: &mut dyn FnMut(ScriptPrefix, (TxNum, u32), Amount),
     ) -> Result<(), Error> {
         let Some(row) = self.recent.row(height) else {
             return Ok(());
         };
         for script in row.scripts() {
             let (prefix, place) = script?;
-            let mut entry = ScriptEntry::default();
-            row.add_to(place, &mut entry)?;
-            for funding in &entry.fundings {
-                visit(prefix, funding);
+            for touch in row.touches(place) {
+                let touch = touch?;
+                if let RowEvent::Funding { vout, amount } = touch.event {
+                    visit(prefix, (row.number(touch.transaction)?, vout), amount);
+                }
             }
         }
         Ok(())
-    }
-
-    /// A stored txid, if it is the one whose fingerprint the row has.
-    fn verified(&self, row: &Row, txids: &[[u8; TXID_BYTES]], index: u32) -> Option<Txid> {
-        let bytes = txids.get(usize::try_from(index).ok()?)?;
-        let txid = Txid::from_byte_array(*bytes);
-        (row.fingerprint(index)? == self.keyed.fingerprint(&txid)).then_some(txid)
     }
 }

@@ -88,7 +88,6 @@ impl KeyedHash {
         TxFingerprint(fingerprint)
     }
 
-    #[cfg(test)]
     pub(super) fn tag(&self, outpoint: &OutPoint) -> OutPointTag {
         let [hash] = siphash([&self.keys.outpoint], [message(outpoint)]);
         self.low(hash)

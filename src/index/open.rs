@@ -12,7 +12,7 @@ use redb::{Builder, Database, ReadableDatabase as _};
 use super::Options;
 use super::blocks::{Block, Blocks};
 use super::error::{self, Error, store};
-use super::keys::Keys;
+use super::keys::{KeyedHash, Keys};
 use super::recent::Recent;
 use super::row::Row;
 use super::schema::{self, HeaderRow, Tables};
@@ -128,9 +128,6 @@ pub(super) fn initialise(
             .open_table(schema::DELTA)
             .map_err(store(CREATE))?;
         transaction
-            .open_table(schema::TXIDS)
-            .map_err(store(CREATE))?;
-        transaction
             .open_table(schema::SEGMENTS)
             .map_err(store(CREATE))?;
     }
@@ -195,6 +192,7 @@ fn meta(tables: &Tables, name: &str) -> Result<Option<Vec<u8>>, Error> {
 pub(super) fn load(
     tables: &Tables,
     identity: &Identity,
+    keyed: &KeyedHash,
     store: &dyn Store,
     budget: &Arc<CacheBudget>,
 ) -> Result<(Blocks, Segments, Recent), Error> {
@@ -218,7 +216,7 @@ pub(super) fn load(
     }
     let segments = Segments::assemble(open, blocks.clone(), None)?;
     upkeep::remove_orphans(store, &segments)?;
-    let rows = load_rows(tables, &blocks, segments.count())?;
+    let rows = load_rows(tables, &blocks, segments.count(), keyed)?;
     let mut recent = Recent::default();
     recent.append(rows)?;
     Ok((blocks, segments, recent))
@@ -247,27 +245,34 @@ fn load_blocks(tables: &Tables) -> Result<Blocks, Error> {
     Ok(blocks)
 }
 
-/// The rows of the blocks above the first `below`, which segments hold.
-fn load_rows(tables: &Tables, blocks: &Blocks, below: u32) -> Result<Vec<Row>, Error> {
+/// The rows of the blocks above the first `below`, which segments hold; there are no others.
+fn load_rows(
+    tables: &Tables,
+    blocks: &Blocks,
+    below: u32,
+    keyed: &KeyedHash,
+) -> Result<Vec<Row>, Error> {
     let count = blocks.tip().map_or(0, |(height, _)| height.0 + 1);
-    let count = count.checked_sub(below).map(u64::from).ok_or(DAMAGED)?;
-    let txids = redb::ReadableTableMetadata::len(&tables.txids).map_err(store(LOAD))?;
-    if txids != count {
-        return Err(DAMAGED);
-    }
     let mut rows = Vec::new();
-    let stored = tables.delta.range::<u32>(..).map_err(store(LOAD))?;
-    for (expected, stored) in (below..).zip(stored) {
-        let (height, stored) = stored.map_err(store(LOAD))?;
-        let height = Height(height.value());
+    let mut pieces = 0;
+    let mut stored = Vec::new();
+    for height in (below..count).map(Height) {
+        stored.clear();
+        let of_row = tables.delta.range((height.0, 0)..=(height.0, u32::MAX));
+        for piece in of_row.map_err(store(LOAD))? {
+            let (_, piece) = piece.map_err(store(LOAD))?;
+            stored.extend_from_slice(piece.value());
+            pieces += 1;
+        }
         let block = blocks.get(height).ok_or(DAMAGED)?;
-        let row = Row::parse(height, block.first, stored.value())?;
-        if height != Height(expected) || row.transactions != block.transactions {
+        let row = Row::parse(height, block.first, &stored, keyed)?;
+        if row.transactions != block.transactions {
             return Err(DAMAGED);
         }
         rows.push(row);
     }
-    if u64::try_from(rows.len()) == Ok(count) {
+    let all = redb::ReadableTableMetadata::len(&tables.delta).map_err(store(LOAD))?;
+    if below <= count && all == pieces {
         Ok(rows)
     } else {
         Err(DAMAGED)

@@ -46,10 +46,10 @@ struct ScriptSlot {
     place: u32,
 }
 
-/// Which transaction has a fingerprint.
+/// Which transaction has a fingerprint that begins so: half of it is enough, because the txid itself is at hand.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct TransactionSlot {
-    fingerprint: TxFingerprint,
+    head: u32,
     number: TxNum,
 }
 
@@ -177,15 +177,14 @@ impl Recent {
         Ok(())
     }
 
-    /// Numbers of the transactions with this fingerprint, ascending.
+    /// Numbers of the transactions with this fingerprint, and perhaps of others, ascending.
     pub(super) fn transactions(&self, wanted: TxFingerprint) -> impl Iterator<Item = TxNum> {
         self.runs.iter().flat_map(move |run| {
-            let from = run
-                .transactions
-                .partition_point(|slot| slot.fingerprint < wanted);
+            let wanted = head(wanted);
+            let from = run.transactions.partition_point(|slot| slot.head < wanted);
             let slots = run.transactions.iter().skip(from);
             slots
-                .take_while(move |slot| slot.fingerprint == wanted)
+                .take_while(move |slot| slot.head == wanted)
                 .map(|slot| slot.number)
         })
     }
@@ -259,10 +258,8 @@ impl Run {
             }
             for (index, fingerprint) in (0..).zip(row.fingerprints()) {
                 let number = row.number(index)?;
-                transactions.push(TransactionSlot {
-                    fingerprint,
-                    number,
-                });
+                let head = head(fingerprint);
+                transactions.push(TransactionSlot { head, number });
             }
         }
         scripts.sort_unstable();
@@ -339,6 +336,11 @@ impl Run {
     }
 }
 
+fn head(fingerprint: TxFingerprint) -> u32 {
+    let [a, b, c, d, ..] = fingerprint.0.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,8 +390,8 @@ mod tests {
             lengths: &[60],
             nodes: &[],
         };
-        let bytes = row::encode(standing, transactions, &mut events, &keyed()).unwrap();
-        Row::parse(Height(height), TxNum(height), &bytes).unwrap()
+        let bytes = row::encode(standing, transactions, &mut events).unwrap();
+        Row::parse(Height(height), TxNum(height), &bytes, &keyed()).unwrap()
     }
 
     fn heights(recent: &Recent, n: u32) -> Vec<u32> {

@@ -1,29 +1,33 @@
 //! The delta row: everything one block does to scripts, and what is known of its transactions, packed.
 //!
 //! ```text
-//! row      = varint transactions, fingerprints, groups, scripts, checksum (4)
-//! fingerprints = 8 bytes, big-endian, for each transaction in the order of the block
+//! row      = varint transactions, txids (32 each), groups, scripts, checksum (4)
 //! groups   = the transactions of the block, 64 at a time; see `groups`
-//! scripts  = for each script in the order of the prefix: prefix (8, big-endian), varint bytes of touches, touches
+//! scripts  = for each script in the order of the prefix: wide[5 6 7 9] (prefix - the one before it), varint bytes of
+//!            touches, touches
 //! touch    = varint 2 * (transaction - the one before it) + (1 if spending), event
-//! event    = funding:  varint vout, varint satoshi, tag (4)
+//! event    = funding:  varint vout, varint satoshi
 //!            spending: varint blocks below this one, varint vout of the output spent, tag (4)
 //! ```
+//!
+//! Fingerprints, and the tags of outputs that the block creates, follow from the txids.
 
 use bitcoin::hashes::Hash as _;
-use bitcoin::{Amount, Txid};
+use bitcoin::{Amount, OutPoint, Txid};
 
 use super::ScriptPrefix;
-use super::codec::{self, CHECKSUM_BYTES, Reader, Table};
+use super::codec::{self, CHECKSUM_BYTES, Reader, Table, Widths};
 use super::error::Error;
 use super::event::{Event, EventKind};
 use super::groups::{self, BlockTransactions, Layout};
 use super::keys::{KeyedHash, OutPointTag, TxFingerprint};
 use super::layer::{Funding, ScriptEntry, Spending};
 use super::parse::Standing;
+use super::schema::TXID_BYTES;
 use crate::chain::{Height, TxNum};
 
-const FINGERPRINT_BYTES: usize = 8;
+/// Of the steps from one prefix to the next.
+const STEP_WIDTHS: Widths = [5, 6, 7, 9];
 const DAMAGED: Error = Error::Damaged {
     attempt: "read a delta row of the index",
 };
@@ -36,12 +40,13 @@ pub(super) struct Row {
     pub(super) transactions: u32,
     /// Without the checksum.
     bytes: Box<[u8]>,
-    /// Where the fingerprints begin.
-    fingerprints_at: usize,
+    /// Where the txids begin.
+    txids_at: usize,
     /// Where the groups begin.
     groups_at: usize,
     /// Where the scripts begin.
     scripts_at: usize,
+    keyed: KeyedHash,
 }
 
 /// A touch as it is stored.
@@ -56,7 +61,6 @@ pub(super) enum RowEvent {
     Funding {
         vout: u32,
         amount: Amount,
-        tag: OutPointTag,
     },
     Spending {
         /// Height of the block that created the output.
@@ -71,25 +75,24 @@ pub(super) fn encode(
     standing: Standing,
     transactions: BlockTransactions<'_>,
     events: &mut [Event],
-    keyed: &KeyedHash,
 ) -> Option<Vec<u8>> {
     let mut row = Vec::new();
     let count = u64::try_from(transactions.txids.len()).unwrap_or(u64::MAX);
     codec::put_varint(&mut row, count);
-    for txid in transactions.txids {
-        let fingerprint = keyed.fingerprint(&Txid::from_byte_array(*txid));
-        row.extend_from_slice(&fingerprint.0.to_be_bytes());
-    }
+    row.extend_from_slice(transactions.txids.as_flattened());
     groups::put_block(&mut row, transactions.lengths, transactions.nodes);
     // Stable, so that a transaction's fundings, and then its spendings, keep the order of its outputs and inputs.
     events.sort_by_key(|event| (event.prefix, event.number, event.is_spending()));
     let mut packed = Vec::new();
+    let mut before = 0;
     for script in events.chunk_by(|a, b| a.prefix == b.prefix) {
         packed.clear();
         let mut previous = standing.first;
         for event in script {
             if packed.is_empty() {
-                row.extend_from_slice(&event.prefix.0.to_be_bytes());
+                let step = event.prefix.0.wrapping_sub(before);
+                codec::put_wide(&mut row, step, STEP_WIDTHS)?;
+                before = event.prefix.0;
             }
             put_touch(&mut packed, standing.height, previous, event)?;
             previous = event.number;
@@ -114,25 +117,45 @@ fn put_touch(out: &mut Vec<u8>, height: Height, previous: TxNum, event: &Event) 
             codec::put_varint(out, step | 1);
             codec::put_varint(out, u64::from(height.0.saturating_sub(funded?.0)));
             codec::put_varint(out, u64::from(event.vout()));
+            out.extend_from_slice(&event.tag.0.to_be_bytes());
         }
     }
-    out.extend_from_slice(&event.tag.0.to_be_bytes());
     Some(())
 }
 
 impl Row {
     /// Takes stored bytes; refuses them when the checksum does not fit.
-    pub(super) fn parse(height: Height, first: TxNum, stored: &[u8]) -> Result<Self, Error> {
+    pub(super) fn parse(
+        height: Height,
+        first: TxNum,
+        stored: &[u8],
+        keyed: &KeyedHash,
+    ) -> Result<Self, Error> {
         let (bytes, checksum) = stored.split_last_chunk::<CHECKSUM_BYTES>().ok_or(DAMAGED)?;
         if codec::checksum(Table::Delta, height.0.into(), bytes) != *checksum {
             return Err(DAMAGED);
         }
+        Self::read(height, first, bytes, keyed)
+    }
+
+    /// As [`Row::parse`], for what [`encode`] has just made: nothing can have happened to it.
+    pub(super) fn encoded(
+        height: Height,
+        first: TxNum,
+        made: &[u8],
+        keyed: &KeyedHash,
+    ) -> Result<Self, Error> {
+        let (bytes, _) = made.split_last_chunk::<CHECKSUM_BYTES>().ok_or(DAMAGED)?;
+        Self::read(height, first, bytes, keyed)
+    }
+
+    fn read(height: Height, first: TxNum, bytes: &[u8], keyed: &KeyedHash) -> Result<Self, Error> {
         let mut reader = Reader::new(bytes);
         let transactions = reader.varint_u32().ok_or(DAMAGED)?;
-        let fingerprints_at = bytes.len() - reader.remaining();
+        let txids_at = bytes.len() - reader.remaining();
         usize::try_from(transactions)
             .ok()
-            .and_then(|count| count.checked_mul(FINGERPRINT_BYTES))
+            .and_then(|count| count.checked_mul(TXID_BYTES))
             .and_then(|length| reader.take(length))
             .ok_or(DAMAGED)?;
         let groups_at = bytes.len() - reader.remaining();
@@ -142,9 +165,10 @@ impl Row {
             first,
             transactions,
             bytes: bytes.into(),
-            fingerprints_at,
+            txids_at,
             groups_at,
             scripts_at: bytes.len() - rest.remaining(),
+            keyed: *keyed,
         })
     }
 
@@ -169,38 +193,47 @@ impl Row {
 
     /// Fingerprints of all txids in the order of the block.
     pub(super) fn fingerprints(&self) -> impl Iterator<Item = TxFingerprint> {
-        self.fingerprint_bytes().iter().map(fingerprint)
+        let txids = self.txids().iter().map(|txid| Txid::from_byte_array(*txid));
+        txids.map(|txid| self.keyed.fingerprint(&txid))
     }
 
-    /// Fingerprint of the txid at an index of the block.
-    pub(super) fn fingerprint(&self, transaction: u32) -> Option<TxFingerprint> {
+    /// The txid at an index of the block.
+    pub(super) fn txid(&self, transaction: u32) -> Option<Txid> {
         let index = usize::try_from(transaction).ok()?;
-        self.fingerprint_bytes().get(index).map(fingerprint)
+        let txid = self.txids().get(index);
+        txid.map(|txid| Txid::from_byte_array(*txid))
     }
 
-    fn fingerprint_bytes(&self) -> &[[u8; FINGERPRINT_BYTES]] {
-        let bytes = self.bytes.get(self.fingerprints_at..self.groups_at);
-        let (fingerprints, _) = bytes.unwrap_or_default().as_chunks();
-        fingerprints
+    fn txids(&self) -> &[[u8; TXID_BYTES]] {
+        let bytes = self.bytes.get(self.txids_at..self.groups_at);
+        let (txids, _) = bytes.unwrap_or_default().as_chunks();
+        txids
     }
 
     /// Every script of the block, in order, with the place of its touches for [`Row::touches`].
     pub(super) fn scripts(&self) -> impl Iterator<Item = Result<(ScriptPrefix, u32), Error>> {
         let mut reader = Reader::new(self.bytes.get(self.scripts_at..).unwrap_or_default());
+        let mut before = ScriptPrefix(0);
         std::iter::from_fn(move || {
             if reader.is_empty() {
                 return None;
             }
-            let script = self.next_script(&mut reader);
-            if script.is_none() {
-                reader = Reader::new(&[]);
+            let script = self.next_script(&mut reader, before);
+            match script {
+                Some((prefix, _)) => before = prefix,
+                None => reader = Reader::new(&[]),
             }
             Some(script.ok_or(DAMAGED))
         })
     }
 
-    fn next_script(&self, reader: &mut Reader<'_>) -> Option<(ScriptPrefix, u32)> {
-        let prefix = ScriptPrefix(u64::from_be_bytes(reader.array()?));
+    fn next_script(
+        &self,
+        reader: &mut Reader<'_>,
+        before: ScriptPrefix,
+    ) -> Option<(ScriptPrefix, u32)> {
+        let prefix = before.0.checked_add(reader.wide(STEP_WIDTHS)?);
+        let prefix = prefix.map(ScriptPrefix)?;
         let place = self.bytes.len() - reader.remaining();
         let length = usize::try_from(reader.varint()?).ok()?;
         reader.take(length)?;
@@ -233,13 +266,16 @@ impl Row {
             let number = self.number(touch.transaction)?;
             entry.touch(number);
             match touch.event {
-                RowEvent::Funding { vout, amount, tag } => entry.fundings.push(Funding {
-                    height: self.height,
-                    number,
-                    vout,
-                    tag,
-                    amount,
-                }),
+                RowEvent::Funding { vout, amount } => {
+                    let txid = self.txid(touch.transaction).ok_or(DAMAGED)?;
+                    entry.fundings.push(Funding {
+                        height: self.height,
+                        number,
+                        vout,
+                        tag: self.keyed.tag(&OutPoint::new(txid, vout)),
+                        amount,
+                    });
+                }
                 RowEvent::Spending { height, vout, tag } => entry.spendings.push(Spending {
                     height,
                     vout,
@@ -264,7 +300,6 @@ impl Row {
             RowEvent::Funding {
                 vout: reader.varint_u32()?,
                 amount: Amount::from_sat(reader.varint()?),
-                tag: OutPointTag(u32::from_be_bytes(reader.array()?)),
             }
         } else {
             RowEvent::Spending {
@@ -275,10 +310,6 @@ impl Row {
         };
         (transaction < self.transactions).then_some(RowTouch { transaction, event })
     }
-}
-
-fn fingerprint(bytes: &[u8; FINGERPRINT_BYTES]) -> TxFingerprint {
-    TxFingerprint(u64::from_be_bytes(*bytes))
 }
 
 #[cfg(test)]
@@ -316,7 +347,7 @@ mod tests {
             lengths: &lengths,
             nodes: &nodes,
         };
-        encode(STANDING, transactions, events, &keyed()).unwrap()
+        encode(STANDING, transactions, events).unwrap()
     }
 
     fn fingerprints(count: u8) -> impl Iterator<Item = TxFingerprint> {
@@ -324,13 +355,18 @@ mod tests {
         txids.map(|txid| keyed().fingerprint(&txid))
     }
 
-    fn event(script: u8, transaction: u32, spends: Option<u32>, vout: u32, amount: u64) -> Event {
+    fn event(script: u8, transaction: u8, spends: Option<u32>, vout: u32, amount: u64) -> Event {
         let script_hash = ScriptHash::of(&ScriptBuf::from_bytes(vec![script]));
-        let outpoint = OutPoint::new(Txid::from_byte_array([script; 32]), vout);
+        let of = if spends.is_some() {
+            script
+        } else {
+            transaction
+        };
+        let outpoint = OutPoint::new(Txid::from_byte_array([of; 32]), vout);
         let kind = spends.map_or(EventKind::Funding(Amount::from_sat(amount)), |height| {
             EventKind::Spending(Some(Height(height)))
         });
-        let number = TxNum(STANDING.first.0 + transaction);
+        let number = TxNum(STANDING.first.0 + u32::from(transaction));
         let (prefix, tag) = (keyed().prefix(&script_hash), keyed().tag(&outpoint));
         Event::new(prefix, number, vout, tag, kind).unwrap()
     }
@@ -342,16 +378,19 @@ mod tests {
         let mut told = Vec::new();
         for script in row.scripts() {
             let (prefix, place) = script.unwrap();
+            let mut entry = ScriptEntry::default();
+            row.add_to(place, &mut entry).unwrap();
+            let mut tags = entry.fundings.iter().map(|funding| funding.tag.0);
             for touch in row.touches(place) {
                 let RowTouch { transaction, event } = touch.unwrap();
                 told.push(match event {
-                    RowEvent::Funding { vout, amount, tag } => (
+                    RowEvent::Funding { vout, amount } => (
                         prefix.0,
                         transaction,
                         None,
                         vout,
                         Some(amount.to_sat()),
-                        tag.0,
+                        tags.next().unwrap(),
                     ),
                     RowEvent::Spending { height, vout, tag } => {
                         (prefix.0, transaction, Some(height.0), vout, None, tag.0)
@@ -366,7 +405,7 @@ mod tests {
         #[test]
         fn rows_survive(
             raw in prop::collection::vec(
-                (0..9_u8, 0..20_u32, prop::option::of(0..=1000_u32), 0..=u32::MAX / 2, any::<u64>()),
+                (0..9_u8, 0..20_u8, prop::option::of(0..=1000_u32), 0..=u32::MAX / 2, any::<u64>()),
                 0..60,
             ),
             count in 20..200_u8,
@@ -378,7 +417,7 @@ mod tests {
                 })
                 .collect();
             let bytes = encoded(count, &mut events.clone());
-            let row = Row::parse(HEIGHT, STANDING.first, &bytes).unwrap();
+            let row = Row::parse(HEIGHT, STANDING.first, &bytes, &keyed()).unwrap();
             prop_assert!(row.fingerprints().eq(fingerprints(count)));
             let layout = row.layout().unwrap();
             prop_assert_eq!(layout.lengths.len(), usize::from(count));
@@ -403,19 +442,19 @@ mod tests {
         fn any_changed_byte_and_any_other_height_is_refused(at in 0..200_usize, mask in 1..=255_u8) {
             let mut events = [event(1, 0, None, 0, 5_000_000_000), event(2, 1, Some(3), 1, 9)];
             let mut bytes = encoded(2, &mut events);
-            prop_assert!(Row::parse(Height(1001), TxNum(0), &bytes).is_err());
+            prop_assert!(Row::parse(Height(1001), TxNum(0), &bytes, &keyed()).is_err());
             let at = at % bytes.len();
             bytes[at] ^= mask;
-            prop_assert!(Row::parse(HEIGHT, TxNum(0), &bytes).is_err());
+            prop_assert!(Row::parse(HEIGHT, TxNum(0), &bytes, &keyed()).is_err());
             bytes.truncate(at);
-            prop_assert!(Row::parse(HEIGHT, TxNum(0), &bytes).is_err());
+            prop_assert!(Row::parse(HEIGHT, TxNum(0), &bytes, &keyed()).is_err());
         }
 
         #[test]
         fn nonsense_under_a_good_checksum_does_not_panic(mut bytes: Vec<u8>) {
             let checksum = codec::checksum(Table::Delta, HEIGHT.0.into(), &bytes);
             bytes.extend_from_slice(&checksum);
-            if let Ok(row) = Row::parse(HEIGHT, TxNum(0), &bytes) {
+            if let Ok(row) = Row::parse(HEIGHT, TxNum(0), &bytes, &keyed()) {
                 for (_, place) in row.scripts().flatten() {
                     let _count = row.touches(place).count();
                 }

@@ -10,20 +10,18 @@ use super::commitment::Commitment;
 use super::error::{Error, store};
 use super::segment::{Kind, SegmentFile, SegmentId, Shard, Spec};
 use crate::chain::{ChainTip, Height, TxNum};
+use crate::limits;
 
 /// Rises with every change of a table or of a row.
-pub(super) const FORMAT_VERSION: u32 = 3;
+pub(super) const FORMAT_VERSION: u32 = 4;
 
 /// What the file is and how far it goes; see the `META_` names.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// Height to [`HeaderRow`].
 pub(super) const HEADERS: TableDefinition<'_, u32, &[u8; HEADER_ROW_BYTES]> =
     TableDefinition::new("headers");
-/// Height to delta row, see `row`.
-pub(super) const DELTA: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("delta");
-/// Height to all txids of the block, 32 bytes each; the fingerprints in the delta row guard them.
-pub(super) const TXIDS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("txids");
-
+/// Height and piece to a piece of the delta row, see `row` and [`pieces`].
+pub(super) const DELTA: TableDefinition<'_, (u32, u32), &[u8]> = TableDefinition::new("delta");
 /// Id to [`SegmentFile`], see `encode_segment`: the segments that count. Others are left over from a crash.
 pub(super) const SEGMENTS: TableDefinition<'_, u64, &[u8; SEGMENT_ROW_BYTES]> =
     TableDefinition::new("segments");
@@ -50,8 +48,7 @@ pub(super) const TXID_BYTES: usize = 32;
 pub(super) struct Tables {
     pub(super) meta: ReadOnlyTable<&'static str, &'static [u8]>,
     pub(super) headers: ReadOnlyTable<u32, &'static [u8; HEADER_ROW_BYTES]>,
-    pub(super) delta: ReadOnlyTable<u32, &'static [u8]>,
-    pub(super) txids: ReadOnlyTable<u32, &'static [u8]>,
+    pub(super) delta: ReadOnlyTable<(u32, u32), &'static [u8]>,
     pub(super) segments: ReadOnlyTable<u64, &'static [u8; SEGMENT_ROW_BYTES]>,
 }
 
@@ -64,10 +61,14 @@ impl Tables {
             meta: transaction.open_table(META).map_err(store(attempt))?,
             headers: transaction.open_table(HEADERS).map_err(store(attempt))?,
             delta: transaction.open_table(DELTA).map_err(store(attempt))?,
-            txids: transaction.open_table(TXIDS).map_err(store(attempt))?,
             segments: transaction.open_table(SEGMENTS).map_err(store(attempt))?,
         })
     }
+}
+
+/// A delta row in pieces, numbered from zero: a value that is longer than a page takes a power of two of pages.
+pub(super) fn pieces(row: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    (0..).zip(row.chunks(limits::DELTA_PIECE_BYTES))
 }
 
 /// A block without its transactions: header (80 bytes), hash (32), number of its coinbase (4, big-endian), count of

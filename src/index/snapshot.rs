@@ -84,8 +84,6 @@ impl Snapshot {
             segments: parts.segments,
             delta: DeltaLayer {
                 recent: parts.recent,
-                txids: parts.tables.txids,
-                keyed,
             },
             newest: parts.newest,
             health,
@@ -243,15 +241,11 @@ impl Snapshot {
             let Some(height) = wanted.first().map(|wanted| wanted.height) else {
                 continue;
             };
-            self.delta.fundings(height, &mut |prefix, funding| {
-                let key = (funding.number, funding.vout);
+            self.delta.fundings(height, &mut |prefix, key, amount| {
                 let from = wanted.partition_point(|wanted| wanted.key < key);
                 let same = wanted.iter_mut().skip(from);
                 for wanted in same.take_while(|wanted| wanted.key == key) {
-                    *wanted.slot = Some(FundedOutput {
-                        prefix,
-                        amount: funding.amount,
-                    });
+                    *wanted.slot = Some(FundedOutput { prefix, amount });
                 }
             })?;
         }

@@ -41,7 +41,6 @@ struct NewBlock {
     height: Height,
     header: HeaderRow,
     delta: Vec<u8>,
-    txids: Vec<u8>,
 }
 
 /// What the next block has to follow.
@@ -139,7 +138,7 @@ fn new_block(
         lengths: &parsed.lengths,
         nodes: &parsed.nodes,
     };
-    let delta = row::encode(standing, transactions, &mut parsed.events, keyed);
+    let delta = row::encode(standing, transactions, &mut parsed.events);
     Ok(NewBlock {
         height,
         header: HeaderRow {
@@ -151,7 +150,6 @@ fn new_block(
             commitment: commitment.followed_by_hash(&hash, &touches_hash),
         },
         delta: delta.ok_or(BlockFault::SpentOutputs)?,
-        txids: parsed.txids.as_flattened().to_vec(),
     })
 }
 
@@ -166,6 +164,7 @@ impl Plan {
         &self,
         current: &Snapshot,
         recent: &Recent,
+        keyed: &KeyedHash,
     ) -> Result<(super::blocks::Blocks, Recent, Vec<ScriptPrefix>), Error> {
         let mut touched = Vec::new();
         for row in recent.rows().rev() {
@@ -178,7 +177,7 @@ impl Plan {
         blocks.truncate(self.keep);
         let mut rows = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
-            let row = Row::parse(block.height, block.header.first, &block.delta)?;
+            let row = Row::encoded(block.height, block.header.first, &block.delta, keyed)?;
             add_scripts(&mut touched, &row)?;
             rows.push(row);
             blocks.push(block.header.block());
@@ -201,29 +200,28 @@ impl Plan {
             let mut delta = transaction
                 .open_table(schema::DELTA)
                 .map_err(store(WRITE))?;
-            let mut txids = transaction
-                .open_table(schema::TXIDS)
-                .map_err(store(WRITE))?;
             let mut segments = transaction
                 .open_table(schema::SEGMENTS)
                 .map_err(store(WRITE))?;
             for id in dropped {
                 segments.remove(id.0).map_err(store(WRITE))?;
             }
-            drop_above(&mut headers, self.keep)?;
-            drop_above(&mut delta, self.keep)?;
-            drop_above(&mut txids, self.keep)?;
+            if let Some(first) = self.keep.map_or(Some(Height(0)), Height::next) {
+                let headers = headers.retain_in(first.0.., |_, _| false);
+                headers.map_err(store(WRITE))?;
+                let delta = delta.retain_in((first.0, 0).., |_, _| false);
+                delta.map_err(store(WRITE))?;
+            }
             for block in &self.blocks {
                 let height = block.height.0;
                 headers
                     .insert(height, &block.header.encode(block.height))
                     .map_err(store(WRITE))?;
-                delta
-                    .insert(height, block.delta.as_slice())
-                    .map_err(store(WRITE))?;
-                txids
-                    .insert(height, block.txids.as_slice())
-                    .map_err(store(WRITE))?;
+                for (number, piece) in schema::pieces(&block.delta) {
+                    delta
+                        .insert((height, number), piece)
+                        .map_err(store(WRITE))?;
+                }
             }
             let mut meta = transaction.open_table(schema::META).map_err(store(WRITE))?;
             match &self.tip {
@@ -249,12 +247,12 @@ pub(super) fn commit_manifest(
             segments.remove(id.0).map_err(store(WRITE))?;
         }
         if let Some(last) = flushed {
-            for table in [schema::DELTA, schema::TXIDS] {
-                let mut table = transaction.open_table(table).map_err(store(WRITE))?;
-                table
-                    .retain_in(..=last.0, |_, _| false)
-                    .map_err(store(WRITE))?;
-            }
+            let mut delta = transaction
+                .open_table(schema::DELTA)
+                .map_err(store(WRITE))?;
+            delta
+                .retain_in(..=(last.0, u32::MAX), |_, _| false)
+                .map_err(store(WRITE))?;
         }
     }
     transaction.commit().map_err(store(WRITE))
@@ -351,20 +349,4 @@ fn add_scripts(touched: &mut Vec<ScriptPrefix>, row: &Row) -> Result<(), Error> 
         touched.push(prefix);
     }
     Ok(())
-}
-
-fn drop_above<V: redb::Value + 'static>(
-    table: &mut Table<'_, u32, V>,
-    keep: Option<Height>,
-) -> Result<(), Error> {
-    let first = match keep {
-        Some(height) => height.next(),
-        None => Some(Height(0)),
-    };
-    match first {
-        Some(first) => table
-            .retain_in(first.0.., |_, _| false)
-            .map_err(store(WRITE)),
-        None => Ok(()),
-    }
 }

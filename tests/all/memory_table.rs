@@ -15,8 +15,9 @@ const MOST_MAX: usize = 900;
 /// A usual block of the main network, in the newest of which scripts and transactions are found.
 const SCRIPTS: usize = 9_000;
 const TRANSACTIONS: usize = 3_100;
-const ROW_BYTES: usize = 260_000;
-const SLOT_BYTES: usize = 16;
+const ROW_BYTES: usize = 293_000;
+const SCRIPT_SLOT_BYTES: usize = 16;
+const TRANSACTION_SLOT_BYTES: usize = 8;
 /// The main network's, rounded up.
 const BLOCKS: usize = 1_000_000;
 const BLOCK_BYTES: usize = 40;
@@ -28,7 +29,7 @@ const USUALLY_IN_TOR: usize = 16 * MIB;
 /// Usual and most bytes of each part but the program itself, which is measured.
 fn parts() -> BTreeMap<&'static str, (usize, usize)> {
     let rows = usize::try_from(limits::DELTA_BLOCKS_MIN + limits::SEGMENT_BLOCKS - 1).unwrap();
-    let slots = rows * (SCRIPTS + TRANSACTIONS) * SLOT_BYTES;
+    let slots = rows * (SCRIPTS * SCRIPT_SLOT_BYTES + TRANSACTIONS * TRANSACTION_SLOT_BYTES);
     let always = |bytes| (bytes, bytes);
     let sessions = limits::SESSIONS_MAX;
     let mempool = limits::MEMPOOL_BYTES_MAX;

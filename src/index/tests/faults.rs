@@ -154,24 +154,28 @@ fn rows(chain: &Chain) -> ([u8; schema::HEADER_ROW_BYTES], Vec<u8>) {
     index.update(None, &chain.blocks).unwrap();
     let tables = schema::Tables::open(&index.database).unwrap();
     let header = tables.headers.get(7).unwrap().unwrap();
-    let delta = tables.delta.get(7).unwrap().unwrap();
+    let delta = tables.delta.get((7, 0)).unwrap().unwrap();
     (*header.value(), delta.value().to_vec())
 }
 
 #[test]
 fn missing_and_foreign_rows_are_refused() {
-    let changes: [fn(&redb::WriteTransaction); 7] = [
+    let changes: [fn(&redb::WriteTransaction); 8] = [
         |transaction| {
             let mut table = transaction.open_table(schema::HEADERS).unwrap();
             table.remove(7).unwrap();
         },
         |transaction| {
             let mut table = transaction.open_table(schema::DELTA).unwrap();
-            table.remove(30).unwrap();
+            table.remove((30, 0)).unwrap();
         },
         |transaction| {
-            let mut table = transaction.open_table(schema::TXIDS).unwrap();
-            table.remove(7).unwrap();
+            let mut table = transaction.open_table(schema::DELTA).unwrap();
+            table.insert((7, 1), [0_u8].as_slice()).unwrap();
+        },
+        |transaction| {
+            let mut table = transaction.open_table(schema::DELTA).unwrap();
+            table.insert((1000, 0), [0_u8].as_slice()).unwrap();
         },
         |transaction| {
             let mut table = transaction.open_table(schema::META).unwrap();
@@ -179,8 +183,8 @@ fn missing_and_foreign_rows_are_refused() {
         },
         |transaction| {
             let mut table = transaction.open_table(schema::DELTA).unwrap();
-            let other = table.get(8).unwrap().unwrap().value().to_vec();
-            table.insert(7, other.as_slice()).unwrap();
+            let other = table.get((8, 0)).unwrap().unwrap().value().to_vec();
+            table.insert((7, 0), other.as_slice()).unwrap();
         },
         // Whole rows with good checksums, from another chain.
         |transaction| {
@@ -193,7 +197,7 @@ fn missing_and_foreign_rows_are_refused() {
             (0..8).for_each(|_| empty_blocks.mine(&[]));
             let (_, delta) = rows(&empty_blocks);
             let mut table = transaction.open_table(schema::DELTA).unwrap();
-            table.insert(7, delta.as_slice()).unwrap();
+            table.insert((7, 0), delta.as_slice()).unwrap();
         },
     ];
     for (n, foreign) in changes.into_iter().enumerate() {
@@ -204,19 +208,15 @@ fn missing_and_foreign_rows_are_refused() {
 }
 
 #[test]
-fn a_changed_txid_is_noticed_when_it_is_read() {
+fn a_changed_txid_is_refused() {
     let (dir, file) = closed();
     change(&file, |transaction| {
-        let mut table = transaction.open_table(schema::TXIDS).unwrap();
-        let mut txids = table.get(7).unwrap().unwrap().value().to_vec();
-        txids[40] ^= 1;
-        table.insert(7, txids.as_slice()).unwrap();
+        let mut table = transaction.open_table(schema::DELTA).unwrap();
+        let mut row = table.get((7, 0)).unwrap().unwrap().value().to_vec();
+        row[20] ^= 1;
+        table.insert((7, 0), row.as_slice()).unwrap();
     });
-    let index = open(dir.path()).unwrap();
-    let snapshot = index.snapshot();
-    let error = error_of(snapshot.block_txids(Height(7)));
-    assert_eq!(error.kind(), ErrorKind::Corruption);
-    assert!(snapshot.block_txids(Height(8)).is_ok());
+    assert_refused(dir.path(), "a txid");
 }
 
 /// Every answer is the right one or says that the file is damaged.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::Database;
+use redb::{Database, ReadableTable as _};
 
 use super::chain::{Chain, Payment};
 use super::layout::{SMALL, grow, options_with};
@@ -25,18 +25,26 @@ fn fixture() -> PathBuf {
 fn chain() -> Chain {
     let mut chain = Chain::new();
     grow(&mut chain, 8);
+    crowd(&mut chain, 68);
+    grow(&mut chain, 8);
+    // In the delta rows, of which this one takes two pieces.
+    crowd(&mut chain, 200);
+    grow(&mut chain, 2);
+    chain
+}
+
+/// A block of so many payments.
+fn crowd(chain: &mut Chain, count: usize) {
     let coins = Payment {
         spend: vec![0],
-        pay: vec![(5, 10); 70],
+        pay: vec![(5, 10); count + 2],
     };
+    chain.mine(&[coins]);
     let payment = |n| Payment {
         spend: vec![n],
         pay: vec![(6, 9)],
     };
-    chain.mine(&[coins]);
-    chain.mine(&(0..68).map(payment).collect::<Vec<_>>());
-    grow(&mut chain, 10);
-    chain
+    chain.mine(&(0..count).map(payment).collect::<Vec<_>>());
 }
 
 /// Where the node has the blocks; of the first ones nothing was known when they were taken in.
@@ -90,6 +98,13 @@ fn files_of_this_format_are_read_whoever_wrote_them() {
         kinds,
         [Kind::Scripts, Kind::Fingerprints, Kind::Places, Kind::Txids]
     );
+    let delta = schema::Tables::open(&index.database).unwrap().delta;
+    let pieces: Vec<u32> = delta
+        .iter()
+        .unwrap()
+        .map(|row| row.unwrap().0.value().1)
+        .collect();
+    assert!(pieces.contains(&1), "no delta row is long");
     index.read_from(node_files(&chain)).unwrap();
     assert_chain_equal(&index, &chain);
     index.check(Extent::Full).unwrap();
@@ -125,7 +140,7 @@ fn files_of_another_format_are_refused_and_left_alone() {
         assert_eq!(
             report(&error),
             format!(
-                "open the index: its format is {found} and this version reads 3; delete it with `claustrum index \
+                "open the index: its format is {found} and this version reads 4; delete it with `claustrum index \
                  rebuild` and start again, it is rebuilt from the node"
             )
         );

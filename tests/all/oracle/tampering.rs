@@ -13,11 +13,11 @@ use siphasher::sip::SipHasher24;
 
 use super::wire;
 
-const DELTA: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("delta");
+const DELTA: TableDefinition<'_, (u32, u32), &[u8]> = TableDefinition::new("delta");
 const HEADERS: TableDefinition<'_, u32, &[u8; 156]> = TableDefinition::new("headers");
-/// Where the delta row of a block that has nothing but a coinbase says how much this pays.
-const AMOUNT_AT: usize = 23;
 const CHECKSUM_BYTES: usize = 4;
+/// How far before its end the delta row of a block that has nothing but a coinbase begins to say how much this pays.
+const AMOUNT_BEFORE_END: usize = 5 + CHECKSUM_BYTES;
 /// Until a server has compared its index with the node.
 const REFUSED: Duration = Duration::from_secs(30);
 
@@ -30,9 +30,9 @@ fn a_changed_row_is_refused_or_seen() -> Result<()> {
     wire::assert_equal(&server, &node, &expected)?;
     server.stop()?;
 
-    change_delta(&server, tip, |row| row[AMOUNT_AT] ^= 1)?;
+    change_delta(&server, tip, change_amount)?;
     assert_refused(&mut server)?;
-    change_delta(&server, tip, |row| row[AMOUNT_AT] ^= 1)?;
+    change_delta(&server, tip, change_amount)?;
     change_header(&server, tip, |row| row[70] ^= 1)?;
     assert_refused(&mut server)?;
     change_header(&server, tip, |row| row[70] ^= 1)?;
@@ -58,9 +58,14 @@ fn a_changed_row_is_refused_or_seen() -> Result<()> {
     wire::assert_equal(&server, &node, &expected)
 }
 
+fn change_amount(row: &mut [u8]) {
+    let at = row.len() - AMOUNT_BEFORE_END;
+    row[at] ^= 1;
+}
+
 /// The coinbase pays one satoshi more, or less again, and the checksum fits.
 fn one_more(row: &mut [u8], height: u32) {
-    row[AMOUNT_AT] ^= 1;
+    change_amount(row);
     let (body, checksum) = row.split_at_mut(row.len() - CHECKSUM_BYTES);
     let hash = SipHasher24::new_with_keys(2, height.into()).hash(body);
     checksum.copy_from_slice(&hash.to_be_bytes()[..CHECKSUM_BYTES]);
@@ -85,9 +90,13 @@ fn assert_refused(server: &mut Loopback) -> Result<()> {
 fn change_delta(server: &Loopback, height: u32, change: impl Fn(&mut [u8])) -> Result<()> {
     change_row(server, |transaction| {
         let mut table = transaction.open_table(DELTA)?;
-        let mut row = table.get(height)?.context("no such row")?.value().to_vec();
+        let mut row = table
+            .get((height, 0))?
+            .context("no such row")?
+            .value()
+            .to_vec();
         change(&mut row);
-        table.insert(height, row.as_slice())?;
+        table.insert((height, 0), row.as_slice())?;
         Ok(())
     })
 }
