@@ -18,6 +18,8 @@ const BULKS: usize = 4;
 /// What one run brought.
 struct Run {
     parse: f64,
+    /// Reading and the commitment.
+    commit: f64,
     add: f64,
     build: f64,
     bytes_per_script: f64,
@@ -56,6 +58,10 @@ pub(crate) fn measure(
     )?;
     let pipe = of(&|run| events / (run.add - run.parse + run.build));
     figures.spread("pipe: scatter to segments", "M events/s", "7", &pipe)?;
+    let pipe = of(&|run| events / (run.add - run.commit + run.build));
+    figures.spread("the same without the commitment", "M events/s", "", &pipe)?;
+    let commit = of(&|run| events / (run.commit - run.parse));
+    figures.spread("of it the commitment", "M events/s", "", &commit)?;
     let build = of(&|run| events / run.build);
     figures.spread("of it sort, join and write", "M events/s", "", &build)?;
     figures.exact(
@@ -110,6 +116,14 @@ fn bulk(blocks: &[Made], dir: &Path) -> Result<Run> {
         }
         Ok(())
     })?;
+    let mut measured = bulk.worker()?;
+    let (commit, ()) = timed(|| {
+        for (height, made) in (0..).map(Height).zip(blocks) {
+            measured.read(height, made.raw())?;
+            measured.commit();
+        }
+        Ok(())
+    })?;
     let (add, ()) = timed(|| {
         for made in blocks {
             let height = bulk.claim(&made.planned.hash).context("taken already")?;
@@ -125,6 +139,7 @@ fn bulk(blocks: &[Made], dir: &Path) -> Result<Run> {
     let scripts = count(usize::try_from(built.totals().scripts)?);
     Ok(Run {
         parse,
+        commit,
         add,
         build,
         bytes_per_script: count(usize::try_from(of_scripts)?) / scripts,

@@ -11,6 +11,9 @@ const ONE_BLOCK_MAX: usize = 55;
 const LENGTH_BYTES: usize = 8;
 /// What follows the last byte of a message.
 const END: u8 = 0x80;
+/// So many messages are under way at once: a processor finishes a block of one while those of another wait for the
+/// block before them. More than two do not get in.
+const LANES: usize = 2;
 /// So many hashes of one block are worked on together that those written first are out of the way when they are read.
 const GROUP: usize = 16;
 const START: [u32; 8] = [
@@ -91,6 +94,8 @@ fn hash_pairs(pairs: &[[[u8; 32]; 2]], parents: &mut Vec<[u8; 32]>) {
     for (state, pair) in states.iter_mut().zip(pairs) {
         let (blocks, _) = pair.as_flattened().as_chunks();
         compress256(state, blocks);
+    }
+    for (state, _) in states.iter_mut().zip(pairs) {
         compress256(state, &[PADDING_OF_BLOCK]);
     }
     if let Some(states) = states.get(..pairs.len()) {
@@ -129,30 +134,42 @@ impl Messages {
         self.ends.clear();
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.blocks.as_flattened().len()
     }
 
     /// Adds a message that is made up of these parts.
     pub(crate) fn push(&mut self, parts: &[&[u8]]) {
+        let length = parts.iter().map(|part| part.len()).sum();
+        self.push_with(length, |mut rest| {
+            for part in parts {
+                let pending = std::mem::take(&mut rest);
+                if let Some((place, after)) = pending.split_at_mut_checked(part.len()) {
+                    place.copy_from_slice(part);
+                    rest = after;
+                }
+            }
+        });
+    }
+
+    /// Adds a message of so many bytes, zero until they are written.
+    pub(crate) fn push_with(&mut self, length: usize, write: impl FnOnce(&mut [u8])) {
         let begin = self.blocks.len();
-        let length: usize = parts.iter().map(|part| part.len()).sum();
         let blocks = (length + 1 + LENGTH_BYTES).div_ceil(BLOCK_BYTES);
         self.blocks.resize(begin + blocks, [0; BLOCK_BYTES]);
         let added = self.blocks.get_mut(begin..).unwrap_or_default();
-        let mut rest = added.as_flattened_mut();
-        for part in parts {
-            let pending = std::mem::take(&mut rest);
-            if let Some((place, after)) = pending.split_at_mut_checked(part.len()) {
-                place.copy_from_slice(part);
-                rest = after;
-            }
-        }
-        if let Some(first) = rest.first_mut() {
+        let added = added.as_flattened_mut().split_at_mut_checked(length);
+        let (text, padding) = added.unwrap_or_default();
+        write(text);
+        if let Some(first) = padding.first_mut() {
             *first = END;
         }
         let bits = u64::try_from(length).unwrap_or(u64::MAX).saturating_mul(8);
-        if let Some(last) = rest.last_chunk_mut() {
+        if let Some(last) = padding.last_chunk_mut() {
             *last = bits.to_be_bytes();
         }
         self.ends.push(self.blocks.len());
@@ -177,10 +194,25 @@ impl Messages {
         self.states.resize(self.ends.len(), START);
         let mut rest = self.blocks.as_slice();
         let mut begin = 0;
-        for (state, end) in self.states.iter_mut().zip(&self.ends) {
+        let mut messages = self.states.iter_mut().zip(&self.ends).map(|(state, end)| {
             let (message, after) = rest.split_at_checked(end - begin).unwrap_or_default();
-            compress256(state, message);
             (rest, begin) = (after, *end);
+            (state, message)
+        });
+        let mut lanes: [_; LANES] = std::array::from_fn(|_| messages.next());
+        while lanes.iter().any(Option::is_some) {
+            for lane in &mut lanes {
+                let Some((state, message)) = lane else {
+                    continue;
+                };
+                if let Some((block, after)) = message.split_first() {
+                    compress256(state, std::slice::from_ref(block));
+                    *message = after;
+                }
+                if message.is_empty() {
+                    *lane = messages.next();
+                }
+            }
         }
         self.clear();
     }

@@ -323,13 +323,21 @@ impl BulkWorker<'_> {
         }
     }
 
+    /// Hashes the touches of the block that was read last, as [`Self::add`] does, with those of the one before; alone
+    /// only for measuring.
+    #[doc(hidden)]
+    pub fn commit(&mut self) {
+        self.parsed.put_touches(self.records.touches());
+        self.records.hash_enough();
+    }
+
     fn record(
         &mut self,
         height: Height,
         place: Option<BlockPlace>,
         block: RawBlock<'_>,
     ) -> Result<(), Error> {
-        let touches_hash = self.parsed.touches_hash();
+        self.parsed.put_touches(self.records.touches());
         let lengths = &self.parsed.lengths;
         let of_transactions: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
         let length = u64::try_from(block.bytes.len()).map_err(|_overflow| DAMAGED)?;
@@ -341,8 +349,7 @@ impl BulkWorker<'_> {
         } else {
             &self.parsed.nodes
         };
-        self.records
-            .push(height, header, &touches_hash, lengths, first, hashes)
+        self.records.push(height, header, lengths, first, hashes)
     }
 
     fn count(&self) {

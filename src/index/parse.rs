@@ -126,6 +126,11 @@ impl Parsed {
     pub(super) fn touches_hash(&mut self) -> [u8; 32] {
         self.rows.hash(&self.touches)
     }
+
+    /// Adds the message that this is the hash of.
+    pub(super) fn put_touches(&mut self, messages: &mut Messages) {
+        self.rows.put(&self.touches, messages);
+    }
 }
 
 struct BlockVisit<'a, S> {

@@ -16,11 +16,18 @@ use std::path::Path;
 use super::spill::{self, DAMAGED};
 use crate::chain::Height;
 use crate::chain::merkle::GROUP_LEAVES;
+use crate::chain::sha256::Messages;
 use crate::index::codec::{self, Reader};
 use crate::index::error::{self, Error};
 
 const WRITE: &str = "write to the working space of the index";
 const READ: &str = "read from the working space of the index";
+
+const HASH_BYTES: usize = 32;
+/// The touches of so many blocks are hashed together, unless the first has more bytes of them than the ordinary block
+/// of a few thousand.
+const BLOCKS_AT_ONCE: usize = 2;
+const TOUCHES_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Where the first transaction of a block stands in the node's files: number of the file, and the place in it.
 pub(super) type FirstPlace = Option<(u32, u64)>;
@@ -29,8 +36,13 @@ pub(super) type FirstPlace = Option<(u32, u64)>;
 pub(super) struct RecordWriter {
     file: BufWriter<File>,
     length: u64,
-    buffer: Vec<u8>,
     heights: Vec<(Height, u64)>,
+    /// Records whose touches are not hashed yet.
+    waiting: Vec<u8>,
+    /// Where in these the hashes go.
+    places: Vec<usize>,
+    touches: Messages,
+    hashes: Vec<[u8; 32]>,
 }
 
 /// What was kept of the transactions of a block.
@@ -47,24 +59,34 @@ impl RecordWriter {
         Ok(Self {
             file: BufWriter::with_capacity(256 * 1024, spill::create(path)?),
             length: 0,
-            buffer: Vec::new(),
             heights: Vec::new(),
+            waiting: Vec::new(),
+            places: Vec::new(),
+            touches: Messages::default(),
+            hashes: Vec::new(),
         })
+    }
+
+    /// What is to be hashed: the canonical touches of the next block are to be added before it.
+    pub(super) fn touches(&mut self) -> &mut Messages {
+        &mut self.touches
     }
 
     pub(super) fn push(
         &mut self,
         height: Height,
         header: &[u8],
-        touches_hash: &[u8; 32],
         lengths: &[u32],
         first: FirstPlace,
         hashes: &[[u8; 32]],
     ) -> Result<(), Error> {
-        let buffer = &mut self.buffer;
-        buffer.clear();
+        let buffer = &mut self.waiting;
+        let begin = u64::try_from(buffer.len()).map_err(|_overflow| DAMAGED)?;
+        self.heights
+            .push((height, self.length.saturating_add(begin)));
         buffer.extend_from_slice(header);
-        buffer.extend_from_slice(touches_hash);
+        self.places.push(buffer.len());
+        buffer.extend_from_slice(&[0; HASH_BYTES]);
         let count = u64::try_from(lengths.len()).map_err(|_overflow| DAMAGED)?;
         codec::put_varint(buffer, count);
         for length in lengths {
@@ -78,15 +100,49 @@ impl RecordWriter {
             None => buffer.push(0),
         }
         buffer.extend_from_slice(hashes.as_flattened());
-        self.file.write_all(buffer).map_err(error::io(WRITE))?;
-        self.heights.push((height, self.length));
-        let written = u64::try_from(buffer.len()).map_err(|_overflow| DAMAGED)?;
+        if self.hash_enough() {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    /// Hashes the touches that wait, if they are of enough blocks.
+    pub(super) fn hash_enough(&mut self) -> bool {
+        let are_enough =
+            self.touches.len() >= BLOCKS_AT_ONCE || self.touches.bytes() > TOUCHES_BYTES_MAX;
+        if are_enough {
+            self.hash();
+        }
+        are_enough
+    }
+
+    fn hash(&mut self) {
+        self.hashes.clear();
+        self.touches.hash(&mut self.hashes);
+    }
+
+    /// Writes the records that wait, whose touches are hashed.
+    fn write(&mut self) -> Result<(), Error> {
+        if self.hashes.len() != self.places.len() {
+            return Err(DAMAGED);
+        }
+        for (at, hash) in self.places.drain(..).zip(&self.hashes) {
+            let place = self.waiting.get_mut(at..at + HASH_BYTES);
+            place.ok_or(DAMAGED)?.copy_from_slice(hash);
+        }
+        self.file
+            .write_all(&self.waiting)
+            .map_err(error::io(WRITE))?;
+        let written = u64::try_from(self.waiting.len()).map_err(|_overflow| DAMAGED)?;
         self.length = self.length.saturating_add(written);
+        self.waiting.clear();
         Ok(())
     }
 
     /// Completes the file.
-    pub(super) fn finish(self) -> Result<RecordFile, Error> {
+    pub(super) fn finish(mut self) -> Result<RecordFile, Error> {
+        self.hash();
+        self.write()?;
         let file = self.file.into_inner();
         Ok(RecordFile {
             file: file.map_err(|failed| error::io(WRITE)(failed.into_error()))?,
