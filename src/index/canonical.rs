@@ -134,3 +134,77 @@ fn put<'a, const BYTES: usize>(row: &'a mut [u8], field: &[u8; BYTES]) -> &'a mu
         None => &mut [],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bitcoin::hashes::{Hash as _, sha256};
+    use proptest::prelude::*;
+
+    /// Script hash, index of the transaction, whether it is a spending, first byte of the txid, vout.
+    type Parts = ([u8; 32], u32, bool, u8, u32);
+
+    fn parts() -> impl Strategy<Value = Parts> {
+        // Script hashes of which some are equal, and some in their first bytes alone.
+        let script_hash = (0..3_u8, any::<[u8; 2]>(), 0..2_u8).prop_map(|(kind, varied, last)| {
+            let mut hash = [7; 32];
+            match kind {
+                0 => hash[0..2].copy_from_slice(&varied),
+                1 => hash[7..9].copy_from_slice(&varied),
+                _ => hash[31] = last,
+            }
+            hash
+        });
+        (script_hash, 0..3_u32, any::<bool>(), 0..2_u8, 0..3_u32)
+    }
+
+    fn touch((script_hash, transaction, is_spending, txid, vout): &Parts) -> Touch {
+        let amount = Amount::from_sat(u64::from(*vout) << 20);
+        Touch {
+            script_hash: *script_hash,
+            transaction: *transaction,
+            kind: if *is_spending {
+                EventKind::Spending(None)
+            } else {
+                EventKind::Funding(amount)
+            },
+            txid: [*txid; 32],
+            vout: *vout,
+            amount,
+        }
+    }
+
+    fn expected_row((script_hash, transaction, is_spending, txid, vout): &Parts) -> Vec<u8> {
+        [
+            script_hash.as_slice(),
+            &transaction.to_be_bytes(),
+            &[u8::from(*is_spending)],
+            &[*txid; 32],
+            &vout.to_be_bytes(),
+            &(u64::from(*vout) << 20).to_be_bytes(),
+        ]
+        .concat()
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_hashed_in_their_order(
+            blocks in prop::collection::vec(prop::collection::vec(parts(), 0..90), 1..4),
+        ) {
+            let (mut rows, mut messages) = (CanonicalRows::default(), Messages::default());
+            let touches = |block: &Vec<Parts>| -> Vec<_> { block.iter().map(touch).collect() };
+            for block in &blocks {
+                rows.put(&touches(block), &mut messages);
+            }
+            let mut hashes = Vec::new();
+            messages.hash(&mut hashes);
+            prop_assert_eq!(hashes.len(), blocks.len());
+            for (block, hash) in blocks.iter().zip(hashes) {
+                let mut expected: Vec<_> = block.iter().map(expected_row).collect();
+                expected.sort();
+                prop_assert_eq!(hash, sha256::Hash::hash(&expected.concat()).to_byte_array());
+                prop_assert_eq!(hash, rows.hash(&touches(block)));
+            }
+        }
+    }
+}

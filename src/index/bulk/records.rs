@@ -270,3 +270,35 @@ impl Records {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bitcoin::hashes::{Hash as _, sha256};
+
+    #[test]
+    fn each_block_keeps_the_hash_of_its_own_touches() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = RecordWriter::create(&dir.path().join("blocks")).unwrap();
+        let small = |byte: u8| vec![byte; 300];
+        // Those after the large one are hashed together, and the last one alone.
+        let touches = [vec![1; TOUCHES_BYTES_MAX + 1], small(2), small(3), small(4)];
+        for (height, touches) in (0..).map(Height).zip(&touches) {
+            writer.touches().push(&[touches]);
+            writer.push(height, &[9; 80], &[1], None, &[]).unwrap();
+            assert_eq!(writer.waiting.is_empty(), [0, 2].contains(&height.0));
+        }
+        let file = writer.finish().unwrap();
+        let records = Records::new(Height(0), touches.len(), false, vec![file]).unwrap();
+        let mut found = Vec::new();
+        let take = |_, hash| {
+            found.push(hash);
+            Ok(())
+        };
+        records.each_head(take).unwrap();
+        let expected = touches
+            .iter()
+            .map(|one| sha256::Hash::hash(one).to_byte_array());
+        assert!(found.into_iter().eq(expected));
+    }
+}
