@@ -86,6 +86,10 @@ pub const SESSION_TRANSACTIONS_WINDOW: Duration = Duration::from_secs(600);
 pub const REFRESH_RETRY: Duration = Duration::from_secs(1);
 /// What a session may keep of the answers it gave: it grows with what one client asks for.
 pub const MEMO_BYTES_MAX: usize = 256 * 1024;
+/// Txids among it, none of an answer with more: a table of these takes 148 KiB, and one more would double it.
+pub const MEMO_TXIDS_MAX: usize = 3_584;
+/// Statuses among it, those that were used last: they take 96 KiB.
+pub const MEMO_STATUSES_MAX: usize = 512;
 /// A session keeps nothing of its answers longer than this without a request.
 pub const MEMO_IDLE_MAX: Duration = Duration::from_secs(60);
 /// Statuses of fewer transactions are worked out anew each time, which takes less than to look for them.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bitcoin::{BlockHash, Txid};
 
 use crate::chain::{ChainTip, Height, ScriptHash};
-use crate::index::{self, Effort, ScriptPrefix, Snapshot};
+use crate::index::{self, Effort, KnownTxids, ScriptPrefix, Snapshot};
 use crate::limits;
 use crate::mempool::Mempool;
 use crate::redact::{ClientOutpoint, ClientTxid, RawTransaction};
@@ -23,7 +23,7 @@ pub use answers::{
     AcceptTest, Answer, BlockOfTransaction, HeaderProof, HistoryRow, OutpointStatus, UnspentRow,
     WholeTransaction,
 };
-pub use memo::StatusMemo;
+pub use memo::SessionMemo;
 pub use reader::NobodyToAsk;
 
 pub use crate::mempool::{MempoolGap, RecentTransaction};
@@ -289,22 +289,7 @@ pub struct NodeSilent;
 
 /// Answers one question from one view; the operator is told of an index that cannot be read.
 pub fn answer(view: &View, node: &dyn NodeReader, query: &Query) -> Result<Answer, Error> {
-    noted(view, answer_with(view, Effort::Any, node, query))
-}
-
-/// The same if it takes a few steps in the index and nothing else; `None` if it may take more.
-pub fn answer_at_once(view: &View, query: &Query) -> Option<Result<Answer, Error>> {
-    if !query.is_little() {
-        return None;
-    }
-    match answer_with(view, Effort::Little, &NobodyToAsk, query) {
-        Err(
-            Error::Node
-            | Error::Index(index::Error::TooMuch | index::Error::TransactionUnavailable),
-        ) => None,
-        Ok(Answer::Transaction(bytes)) if bytes.len() > limits::LITTLE_EFFORT_BYTES => None,
-        answered => Some(noted(view, answered)),
-    }
+    noted(view, answer_with(view, Effort::Any, None, node, query))
 }
 
 fn noted(view: &View, answered: Result<Answer, Error>) -> Result<Answer, Error> {
@@ -318,6 +303,7 @@ fn noted(view: &View, answered: Result<Answer, Error>) -> Result<Answer, Error> 
 fn answer_with(
     view: &View,
     effort: Effort,
+    known: Option<&KnownTxids>,
     node: &dyn NodeReader,
     query: &Query,
 ) -> Result<Answer, Error> {
@@ -335,12 +321,12 @@ fn answer_with(
             count,
             checkpoint,
         } => chain::headers(fresh(view)?, *start, *count, *checkpoint),
-        Query::History(script_hash) => history::history(ready(view)?, effort, script_hash),
+        Query::History(script_hash) => history::history(ready(view)?, effort, known, script_hash),
         Query::MempoolFees => node.mempool_fees().map(Answer::MempoolFees).map_err(silent),
         Query::Merkle { txid, height } => chain::merkle(ready(view)?, txid, *height),
         Query::Outpoint(outpoint) => outpoint::status(ready(view)?, node, outpoint),
         Query::Recent => Ok(Answer::Recent(ready(view)?.mempool.recent())),
-        Query::Status(script_hash) => history::status(ready(view)?, effort, script_hash),
+        Query::Status(script_hash) => history::status(ready(view)?, effort, known, script_hash),
         Query::Tip => chain::tip(fresh(view)?),
         Query::Transaction(txid) => chain::transaction(ready(view)?, node, txid),
         Query::TransactionAt {
@@ -349,7 +335,9 @@ fn answer_with(
             proof,
         } => chain::transaction_at(ready(view)?, *height, *index, *proof),
         Query::Unconfirmed(script_hash) => Ok(history::unconfirmed(ready(view)?, script_hash)),
-        Query::Unspent(script_hash) => history::unspent(ready(view)?, effort, node, script_hash),
+        Query::Unspent(script_hash) => {
+            history::unspent(ready(view)?, effort, known, node, script_hash)
+        }
         Query::WholeTransaction(txid) => chain::whole_transaction(ready(view)?, node, txid),
     }
 }

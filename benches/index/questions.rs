@@ -8,7 +8,7 @@ use bitcoin::Txid;
 use claustrum::chain::{Height, Network, ScriptHash};
 use claustrum::index::Index;
 use claustrum::node::BlockFiles;
-use claustrum::query::{self, Answer, NobodyToAsk, Query, Readiness, StatusMemo, View};
+use claustrum::query::{self, Answer, NobodyToAsk, Query, Readiness, SessionMemo, View};
 use claustrum::redact::ClientTxid;
 use claustrum::sync;
 
@@ -66,15 +66,10 @@ fn scripts(
     if !txids {
         let target = if entries <= 1 { "10" } else { "200" };
         let what = format!("balance of {rows} entries");
-        let times = microseconds(view, &Query::Balance(script_hash))?;
-        figures.spread(&what, "us", target, &times)?;
-        let Answer::Unspent(unspent) = answer(view, &Query::Unspent(script_hash))? else {
-            anyhow::bail!("no unspent outputs");
-        };
-        let what = format!("the {} unspent outputs of {rows} entries", unspent.len());
-        let times = microseconds(view, &Query::Unspent(script_hash))?;
+        let times = microseconds(|| answer(view, &Query::Balance(script_hash)))?;
         figures.spread(&what, "us", target, &times)?;
     }
+    unspent(figures, view, entries, rows, kept)?;
     let (history, status) = match (entries, txids) {
         (10_000, false) => ("30,000", ""),
         (100_000, false) => ("300,000", "300,000"),
@@ -83,11 +78,37 @@ fn scripts(
         _ => ("", ""),
     };
     let what = format!("history of {rows} entries, txids {kept}");
-    let times = microseconds(view, &Query::History(script_hash))?;
+    let times = microseconds(|| answer(view, &Query::History(script_hash)))?;
     figures.spread(&what, "us", history, &times)?;
     let what = format!("status of {rows} entries, txids {kept}");
-    let times = microseconds(view, &Query::Status(script_hash))?;
+    let times = microseconds(|| answer(view, &Query::Status(script_hash)))?;
     figures.spread(&what, "us", status, &times)
+}
+
+/// The first time, and again in a session that was told.
+fn unspent(
+    figures: &mut Figures,
+    view: &View,
+    entries: usize,
+    rows: usize,
+    kept: &str,
+) -> Result<()> {
+    let query = Query::Unspent(ScriptHash::of(&chain::script(entries)));
+    let Answer::Unspent(unspent) = answer(view, &query)? else {
+        anyhow::bail!("no unspent outputs");
+    };
+    let target = match entries {
+        ..=1 => "10",
+        10_000 => "60",
+        _ => "200",
+    };
+    let what = format!("the {} unspent outputs of {rows} entries", unspent.len());
+    let times = microseconds(|| answer(view, &query))?;
+    figures.spread(&format!("{what}, txids {kept}"), "us", target, &times)?;
+    let memo = SessionMemo::default();
+    let times = microseconds(|| Ok(memo.answer(view, &NobodyToAsk, &query)?))?;
+    let what = format!("{what}, again in the session, txids {kept}");
+    figures.spread(&what, "us", target, &times)
 }
 
 fn transactions(
@@ -103,12 +124,12 @@ fn transactions(
     let txid: Txid = of_block[count / 2];
     let client_txid = || ClientTxid::new(txid);
     if !txids {
-        let times = microseconds(view, &Query::Transaction(client_txid()))?;
+        let times = microseconds(|| answer(view, &Query::Transaction(client_txid())))?;
         figures.spread(&format!("a transaction of {block}"), "us", "100", &times)?;
     }
     let what = format!("a Merkle proof in {block} of {count}, txids {kept}");
     let txid = client_txid();
-    let times = microseconds(view, &Query::Merkle { txid, height })?;
+    let times = microseconds(|| answer(view, &Query::Merkle { txid, height }))?;
     figures.spread(&what, "us", "500", &times)?;
     let index = u32::try_from(count / 2)?;
     for (proof, with) in [(false, ""), (true, " with its proof")] {
@@ -118,7 +139,7 @@ fn transactions(
             index,
             proof,
         };
-        figures.spread(&what, "us", "", &microseconds(view, &query)?)?;
+        figures.spread(&what, "us", "", &microseconds(|| answer(view, &query))?)?;
     }
     Ok(())
 }
@@ -133,20 +154,24 @@ fn again(
     kept: &str,
 ) -> Result<()> {
     let script_hash = ScriptHash::of(&chain::script(ENTRIES[ENTRIES.len() - 1]));
-    let memo = StatusMemo::default();
-    drop(memo.status(&view(index), &script_hash)?);
+    let memo = SessionMemo::default();
+    let status = |view: &View| {
+        let query = Query::Status(script_hash);
+        Ok(memo.answer(view, &NobodyToAsk, &query)?)
+    };
+    drop(status(&view(index))?);
     let mut times = Vec::new();
     for (height, made) in (last..).map(Height).zip(newest) {
         index.update_raw(Some(height), &[made.raw()])?;
         let view = view(index);
-        let (seconds, _status) = timed(|| Ok(memo.status(&view, &script_hash)?))?;
+        let (seconds, _status) = timed(|| status(&view))?;
         times.push(seconds * 1e6);
     }
     let what = format!("status of the longest history again after a block, txids {kept}");
     figures.spread(&what, "us", "200", &times)?;
     let view = view(index);
     let whole = answer(&view, &Query::Status(script_hash))?;
-    let added = memo.status(&view, &script_hash)?;
+    let added = status(&view)?;
     ensure!(
         wire(&added) == wire(&whole),
         "what was kept led to another status"
@@ -155,7 +180,7 @@ fn again(
         "its balance, {} blocks of it in rows, txids {kept}",
         newest.len()
     );
-    let times = microseconds(&view, &Query::Balance(script_hash))?;
+    let times = microseconds(|| answer(&view, &Query::Balance(script_hash)))?;
     figures.spread(&what, "us", "", &times)
 }
 
@@ -179,8 +204,8 @@ pub(crate) fn answer(view: &View, query: &Query) -> Result<Answer> {
 }
 
 /// What one answer takes, in each run.
-fn microseconds(view: &View, query: &Query) -> Result<Vec<f64>> {
-    drop(answer(view, query)?);
+fn microseconds(ask: impl Fn() -> Result<Answer>) -> Result<Vec<f64>> {
+    drop(ask()?);
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         let (mut seconds, mut answers) = (0.0, 0);
@@ -188,7 +213,7 @@ fn microseconds(view: &View, query: &Query) -> Result<Vec<f64>> {
             let each = (answers / 2).max(1);
             let (more, ()) = timed(|| {
                 for _ in 0..each {
-                    drop(std::hint::black_box(answer(view, query)?));
+                    drop(std::hint::black_box(ask()?));
                 }
                 Ok(())
             })?;

@@ -16,6 +16,8 @@ const END: u8 = 0x80;
 const LANES: usize = 2;
 /// So many hashes of one block are worked on together that those written first are out of the way when they are read.
 const GROUP: usize = 16;
+/// Bytes of messages to be hashed together: as many as stay in the nearest cache.
+pub(crate) const WAITING_BYTES_MAX: usize = 16 * 1024;
 const START: [u32; 8] = [
     0x6a09_e667,
     0xbb67_ae85,

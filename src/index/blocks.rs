@@ -6,7 +6,7 @@ use bitcoin::BlockHash;
 use bitcoin::hashes::Hash as _;
 
 use crate::chain::merkle::MerkleBranch;
-use crate::chain::{BlockPosition, Height, TxNum};
+use crate::chain::{BlockPosition, ChainTip, Height, TxNum};
 
 /// Levels of the tree over the hashes of a full piece.
 const CHUNK_DEPTH: u32 = 10;
@@ -130,6 +130,21 @@ impl Blocks {
         let count = (self.chunks.len() - 1) * CHUNK_BLOCKS + last.blocks.len();
         let height = u32::try_from(count.checked_sub(1)?).ok()?;
         Some((Height(height), last.blocks.last()?))
+    }
+
+    /// Height and hash of the last one.
+    pub(super) fn chain_tip(&self) -> Option<ChainTip> {
+        let (height, block) = self.tip()?;
+        Some(ChainTip {
+            height,
+            hash: block.hash,
+        })
+    }
+
+    /// Whether this block is among them.
+    pub(super) fn has(&self, block: ChainTip) -> bool {
+        let here = self.get(block.height);
+        here.is_some_and(|here| here.hash == block.hash)
     }
 
     /// Where the transaction of this number stands.

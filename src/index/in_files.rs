@@ -11,6 +11,7 @@ use super::segment::Segment;
 use super::segment::places::{self, Place};
 use super::{BlockFiles, OpenBlockFile};
 use crate::chain::TxNum;
+use crate::chain::sha256::{self, Messages};
 use crate::limits;
 
 const UNREADABLE: Error = Error::BlockFiles {
@@ -65,14 +66,19 @@ pub(super) fn txids_at(
     files: Option<&dyn BlockFiles>,
     places: &[Place],
 ) -> Result<Vec<Txid>, Error> {
-    let mut txids = Vec::with_capacity(places.len());
+    let mut hashes = Vec::with_capacity(places.len());
+    let mut waiting = Messages::default();
     each(files, places, |bytes| {
-        txids.push(txid(bytes).ok_or(Error::BlockFiles {
+        wait_for_hash(bytes, &mut waiting).ok_or(Error::BlockFiles {
             fault: BlockFilesFault::Other,
-        })?);
+        })?;
+        if waiting.bytes() > sha256::WAITING_BYTES_MAX {
+            waiting.hash_twice(&mut hashes);
+        }
         Ok(())
     })?;
-    Ok(txids)
+    waiting.hash_twice(&mut hashes);
+    Ok(hashes.into_iter().map(Txid::from_byte_array).collect())
 }
 
 /// The bytes at one place.
@@ -157,9 +163,13 @@ fn part<'a>(read: &'a [u8], begin: Place, place: &Place) -> Option<&'a [u8]> {
     read.get(from..from.checked_add(length)?)
 }
 
-/// `None` for bytes that are no transaction.
-fn txid(bytes: &[u8]) -> Option<Txid> {
+/// Adds what the txid of a transaction is the hash of; `None` for bytes that are none.
+fn wait_for_hash(bytes: &[u8], waiting: &mut Messages) -> Option<()> {
     let read = bsl::Transaction::parse(bytes).ok()?;
-    let is_whole = read.remaining().is_empty();
-    is_whole.then(|| Txid::from_byte_array(read.parsed().txid_sha2().into()))
+    if !read.remaining().is_empty() {
+        return None;
+    }
+    let (version, body, lock_time) = read.parsed().txid_preimage();
+    waiting.push(&[version, body, lock_time]);
+    Some(())
 }

@@ -15,9 +15,6 @@ use crate::chain::merkle::{GROUP_LEAVES, GROUP_LEVEL};
 use crate::chain::sha256::{self, Messages};
 use crate::chain::{Height, RawBlock, SpentRef, TxNum};
 
-/// Bytes that wait to be hashed together: as many as stay in the nearest cache.
-const WAITING_BYTES_MAX: usize = 16 * 1024;
-
 /// What was found in a block; memory for use again and again.
 #[derive(Default)]
 pub(super) struct Parsed {
@@ -207,7 +204,7 @@ impl<'a, S: Iterator<Item = SpentRef<'a>>> BlockVisit<'_, S> {
             ..
         } = &mut *self.parsed;
         transactions.push(&[version, body, lock_time]);
-        if transactions.bytes() + scripts.bytes() > WAITING_BYTES_MAX {
+        if transactions.bytes() + scripts.bytes() > sha256::WAITING_BYTES_MAX {
             let hashed = self.parsed.hash(self.standing, self.keyed);
             hashed.ok_or(BlockFault::TooLarge)?;
         }

@@ -1,5 +1,6 @@
 //! Reading the index at one moment.
 
+mod locate;
 mod newer;
 mod spender;
 mod transactions;
@@ -17,6 +18,7 @@ use super::delta_layer::DeltaLayer;
 use super::error::{Error, guarded, store};
 use super::health::Health;
 use super::keys::KeyedHash;
+use super::known_txids::KnownTxids;
 use super::layer::{Ambiguity, Effort, Funding, Layer as _, ScriptEntry, UNMATCHED, Wanted};
 use super::merge::{MergedFingerprints, MergedScripts};
 use super::newest::NewestPlaces;
@@ -26,7 +28,7 @@ use super::schema::{HEADER_ROW_BYTES, HeaderRow, Tables};
 use super::segments::Segments;
 use super::{ConfirmedEntry, ConfirmedUnspent, FundedOutput, ScriptPrefix, TransactionReader};
 use crate::chain::merkle::MerkleBranch;
-use crate::chain::{BlockPosition, ChainTip, Height, Network, ScriptHash, TxNum};
+use crate::chain::{ChainTip, Height, Network, ScriptHash, TxNum};
 
 const READ_HEADERS: &str = "read headers from the index";
 pub(super) const DAMAGED_NUMBERS: Error = Error::Damaged {
@@ -57,13 +59,6 @@ pub(super) struct Parts {
     pub(super) recent: Recent,
     pub(super) newest: NewestPlaces,
     pub(super) tables: Tables,
-}
-
-/// A transaction and where it stands.
-struct Located {
-    number: TxNum,
-    position: BlockPosition,
-    txid: Txid,
 }
 
 /// An output asked for, and where its answer goes.
@@ -97,11 +92,7 @@ impl Snapshot {
 
     /// The last indexed block; `None` while the index is empty.
     pub fn tip(&self) -> Option<ChainTip> {
-        let (height, block) = self.blocks.tip()?;
-        Some(ChainTip {
-            height,
-            hash: block.hash,
-        })
+        self.blocks.chain_tip()
     }
 
     /// The 80 bytes of a header; `None` above the tip.
@@ -149,15 +140,16 @@ impl Snapshot {
         self.keyed.prefix(script_hash)
     }
 
-    /// All confirmed transactions of a script in chain order, each once.
+    /// All confirmed transactions of a script in chain order, each once; txids that are not `known` are read.
     pub fn history(
         &self,
         prefix: ScriptPrefix,
         effort: Effort,
+        known: Option<&KnownTxids>,
     ) -> Result<Vec<ConfirmedEntry>, Error> {
         let touches = self.entry(prefix, Wanted::Touches, effort)?.touches;
         effort.allows(touches.len())?;
-        let located = self.locate(&touches)?;
+        let located = self.locate(&touches, known)?;
         let entries = located.into_iter().map(|transaction| ConfirmedEntry {
             txid: transaction.txid,
             height: transaction.position.height,
@@ -165,20 +157,22 @@ impl Snapshot {
         Ok(entries.collect())
     }
 
-    /// All unspent outputs of a script in chain order (height, position in block, vout).
+    /// All unspent outputs of a script in chain order (height, position in block, vout); txids that are not `known`
+    /// are read.
     ///
     /// Fails with [`Error::TransactionUnavailable`] in the rare case in which it needs `reader` and gets nothing.
     pub fn unspent(
         &self,
         prefix: ScriptPrefix,
         effort: Effort,
+        known: Option<&KnownTxids>,
         reader: &dyn TransactionReader,
     ) -> Result<Vec<ConfirmedUnspent>, Error> {
         let unspent = self.unspent_fundings(prefix, effort, reader)?;
         let mut numbers: Vec<TxNum> = unspent.iter().map(|funding| funding.number).collect();
         numbers.dedup();
         effort.allows(numbers.len())?;
-        let located = self.locate(&numbers)?;
+        let located = self.locate(&numbers, known)?;
         let unspent = unspent.iter().filter_map(|funding| {
             // A transaction that was repeated later is not among them: its outputs were overwritten.
             let at =
@@ -205,7 +199,7 @@ impl Snapshot {
             let position = self.blocks.position(funding.number);
             let position = position.ok_or(DAMAGED_NUMBERS)?;
             // Only where it could have been repeated later does it matter which transaction it is.
-            if !self.is_repeatable(position) || !self.locate(&[funding.number])?.is_empty() {
+            if !self.is_repeatable(position) || !self.locate(&[funding.number], None)?.is_empty() {
                 // The sum of all amounts ever is below 2^51 satoshi, so this never saturates.
                 sum = sum.saturating_add(funding.amount.to_sat());
             }
@@ -348,11 +342,6 @@ impl Snapshot {
         Ok(unspent)
     }
 
-    /// Whether it may come again: any transaction but a coinbase spends an output that is gone.
-    fn is_repeatable(&self, position: BlockPosition) -> bool {
-        position.index == 0 && position.height < self.network.distinct_coinbases_from()
-    }
-
     fn entry(
         &self,
         prefix: ScriptPrefix,
@@ -363,40 +352,6 @@ impl Snapshot {
         self.segments.script(prefix, wanted, &mut entry)?;
         self.delta.script(prefix, wanted, &mut entry)?;
         Ok(entry)
-    }
-
-    /// Txids and places of ascending numbers. Of a coinbase that was mined twice (BIP 30) only the later is told:
-    /// it is the one that the node knows, and a history names a transaction once.
-    fn locate(&self, numbers: &[TxNum]) -> Result<Vec<Located>, Error> {
-        let mut positions = Vec::with_capacity(numbers.len());
-        for number in numbers {
-            positions.push(self.blocks.position(*number).ok_or(DAMAGED_NUMBERS)?);
-        }
-        let mut txids = Vec::with_capacity(numbers.len());
-        let is_old = |position: &BlockPosition| position.height.0 < self.segments.count();
-        let old = positions.partition_point(is_old);
-        let (old_numbers, _) = numbers.split_at_checked(old).ok_or(DAMAGED_NUMBERS)?;
-        self.segments.txids(old_numbers, &mut txids)?;
-        let new = positions.get(old..).unwrap_or_default();
-        for block in new.chunk_by(|a, b| a.height == b.height) {
-            if let Some(height) = block.first().map(|position| position.height) {
-                let indexes: Vec<u32> = block.iter().map(|position| position.index).collect();
-                self.delta.txids(height, &indexes, &mut txids)?;
-            }
-        }
-        let mut located = Vec::with_capacity(numbers.len());
-        for ((number, position), txid) in numbers.iter().zip(positions).zip(txids) {
-            let is_last = !self.is_repeatable(position)
-                || self.number(&txid)?.is_some_and(|(last, _)| last == *number);
-            if is_last {
-                located.push(Located {
-                    number: *number,
-                    position,
-                    txid,
-                });
-            }
-        }
-        Ok(located)
     }
 
     /// Which of the outputs are unspent, told by the inputs of the transactions that spend the others.

@@ -6,6 +6,7 @@ mod disk;
 mod faults;
 mod format;
 mod installed;
+mod known;
 mod layout;
 mod model;
 mod newer;

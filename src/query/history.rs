@@ -5,22 +5,24 @@ use bitcoin::{BlockHash, Transaction, Txid};
 
 use super::{Answer, Error, HistoryRow, NodeReader, UnspentRow, View};
 use crate::chain::{EntryHeight, HistoryEntry, ScriptHash, StatusHash};
-use crate::index::{Effort, ScriptPrefix, TransactionReader};
+use crate::index::{Effort, KnownTxids, ScriptPrefix, TransactionReader};
 
 pub(super) fn history(
     view: &View,
     effort: Effort,
+    known: Option<&KnownTxids>,
     script_hash: &ScriptHash,
 ) -> Result<Answer, Error> {
-    rows(view, effort, script_hash).map(Answer::History)
+    rows(view, effort, known, script_hash).map(Answer::History)
 }
 
 pub(super) fn status(
     view: &View,
     effort: Effort,
+    known: Option<&KnownTxids>,
     script_hash: &ScriptHash,
 ) -> Result<Answer, Error> {
-    let rows = rows(view, effort, script_hash)?;
+    let rows = rows(view, effort, known, script_hash)?;
     let entries = rows.into_iter().map(|row| HistoryEntry {
         txid: row.txid,
         height: row.height,
@@ -28,11 +30,16 @@ pub(super) fn status(
     Ok(Answer::Status(StatusHash::of(entries)))
 }
 
-fn rows(view: &View, effort: Effort, script_hash: &ScriptHash) -> Result<Vec<HistoryRow>, Error> {
+fn rows(
+    view: &View,
+    effort: Effort,
+    known: Option<&KnownTxids>,
+    script_hash: &ScriptHash,
+) -> Result<Vec<HistoryRow>, Error> {
     let prefix = view.snapshot.prefix(script_hash);
     let confirmed = view
         .snapshot
-        .history(prefix, effort)
+        .history(prefix, effort, known)
         .map_err(Error::Index)?
         .into_iter()
         .map(|entry| HistoryRow {
@@ -81,13 +88,14 @@ pub(super) fn balance(
 pub(super) fn unspent(
     view: &View,
     effort: Effort,
+    known: Option<&KnownTxids>,
     node: &dyn NodeReader,
     script_hash: &ScriptHash,
 ) -> Result<Answer, Error> {
     let prefix = view.snapshot.prefix(script_hash);
     let confirmed = view
         .snapshot
-        .unspent(prefix, effort, &ByNode(node))
+        .unspent(prefix, effort, known, &ByNode(node))
         .map_err(Error::Index)?;
     let confirmed = confirmed
         .into_iter()

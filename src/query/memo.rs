@@ -1,29 +1,29 @@
-//! What one session keeps of the statuses it was told: how far each was hashed, so that a block adds to it instead of
-//! having all of a long history read and hashed again.
+//! What one session keeps of the answers it was given, so that the next ones take less: txids, and of statuses how far
+//! each was hashed, so that a block adds to it instead of having all of a long history read and hashed again.
 //!
 //! It belongs to one session and ends with it, so it tells nothing to any other.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Answer, Error, View, history, ready};
+use super::{
+    Answer, Error, NobodyToAsk, NodeReader, Query, View, answer_with, history, noted, ready,
+};
 use crate::chain::{ChainTip, HistoryEntry, ScriptHash, StatusHasher};
-use crate::index::Effort;
+use crate::index::{self, Effort, KnownTxids};
 use crate::limits;
 
-/// Bytes that a kept status takes in the table, of which up to half may be empty.
-const KEPT_BYTES: usize = 2 * size_of::<(ScriptHash, Kept)>();
-
-/// The statuses of one session.
-pub struct StatusMemo {
-    /// Shorter histories are not kept.
+/// The memory of one session, at most [`limits::MEMO_BYTES_MAX`].
+pub struct SessionMemo {
+    /// The statuses of shorter histories are not kept.
     entries_min: usize,
-    kept: Mutex<Statuses>,
+    statuses: Mutex<Statuses>,
+    txids: KnownTxids,
 }
 
 #[derive(Default)]
 struct Statuses {
-    by_script: HashMap<ScriptHash, Kept>,
+    /// A list, because a table in which others come and go grows at times.
+    kept: Vec<Kept>,
     /// Counts the answers.
     clock: u64,
 }
@@ -31,51 +31,90 @@ struct Statuses {
 /// The confirmed part of a history, hashed.
 #[derive(Clone)]
 struct Kept {
+    script_hash: ScriptHash,
     hasher: StatusHasher,
     /// The last block that it has.
     tip: ChainTip,
     used: u64,
 }
 
-impl Default for StatusMemo {
+impl Default for SessionMemo {
     fn default() -> Self {
         Self::keeping(limits::MEMO_ENTRIES_MIN)
     }
 }
 
-impl StatusMemo {
+impl SessionMemo {
     /// Keeps the statuses of so many transactions or more.
     #[doc(hidden)]
     pub fn keeping(entries_min: usize) -> Self {
         Self {
             entries_min,
-            kept: Mutex::default(),
+            statuses: Mutex::default(),
+            txids: KnownTxids::default(),
         }
     }
 
     /// Forgets everything.
     pub fn clear(&self) {
-        *self.lock() = Statuses::default();
+        *self.statuses() = Statuses::default();
+        self.txids.clear();
     }
 
     /// Whether there is nothing to forget.
     pub fn is_empty(&self) -> bool {
-        self.lock().by_script.is_empty()
+        self.statuses().kept.is_empty() && self.txids.is_empty()
     }
 
-    /// The status of a script, as [`super::answer`] gives it.
-    pub fn status(&self, view: &View, script_hash: &ScriptHash) -> Result<Answer, Error> {
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        let statuses = self.statuses().kept.capacity() * size_of::<Kept>();
+        statuses + self.txids.bytes()
+    }
+
+    /// Answers one question as [`super::answer`] does.
+    pub fn answer(
+        &self,
+        view: &View,
+        node: &dyn NodeReader,
+        query: &Query,
+    ) -> Result<Answer, Error> {
+        let answered = if let Query::Status(script_hash) = query {
+            self.status(view, script_hash)
+        } else {
+            answer_with(view, Effort::Any, Some(&self.txids), node, query)
+        };
+        noted(view, answered)
+    }
+
+    /// The same if it takes a few steps in the index and nothing else; `None` if it may take more.
+    pub fn answer_at_once(&self, view: &View, query: &Query) -> Option<Result<Answer, Error>> {
+        if !query.is_little() {
+            return None;
+        }
+        match answer_with(view, Effort::Little, Some(&self.txids), &NobodyToAsk, query) {
+            Err(
+                Error::Node
+                | Error::Index(index::Error::TooMuch | index::Error::TransactionUnavailable),
+            ) => None,
+            Ok(Answer::Transaction(bytes)) if bytes.len() > limits::LITTLE_EFFORT_BYTES => None,
+            answered => Some(noted(view, answered)),
+        }
+    }
+
+    fn status(&self, view: &View, script_hash: &ScriptHash) -> Result<Answer, Error> {
         let view = ready(view)?;
+        let txids = Some(&self.txids);
         let prefix = view.snapshot.prefix(script_hash);
-        let kept = self.lock().find(script_hash);
+        let kept = self.statuses().find(script_hash);
         let newer = match &kept {
-            Some(kept) => view.snapshot.history_above(prefix, kept.tip),
+            Some(kept) => view.snapshot.history_above(prefix, kept.tip, txids),
             None => Ok(None),
         };
         let (mut hasher, entries) = match (kept, newer.map_err(Error::Index)?) {
             (Some(kept), Some(newer)) => (kept.hasher, newer),
             _ => {
-                let whole = view.snapshot.history(prefix, Effort::Any);
+                let whole = view.snapshot.history(prefix, Effort::Any, txids);
                 let whole = whole.map_err(Error::Index)?;
                 (StatusHasher::default(), whole)
             }
@@ -85,7 +124,7 @@ impl StatusMemo {
         }
         if let Some(tip) = view.tip().filter(|_| hasher.entries() >= self.entries_min) {
             let hasher = hasher.clone();
-            self.lock().keep(*script_hash, hasher, tip);
+            self.statuses().keep(*script_hash, hasher, tip);
         }
         for row in history::unconfirmed_rows(view, prefix) {
             hasher.push(&HistoryEntry {
@@ -96,28 +135,37 @@ impl StatusMemo {
         Ok(Answer::Status(hasher.finish()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Statuses> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn statuses(&self) -> MutexGuard<'_, Statuses> {
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Statuses {
-    fn find(&mut self, script_hash: &ScriptHash) -> Option<Kept> {
-        self.by_script.get(script_hash).cloned()
+    fn find(&self, script_hash: &ScriptHash) -> Option<Kept> {
+        let mut kept = self.kept.iter();
+        kept.find(|kept| kept.script_hash == *script_hash).cloned()
     }
 
     fn keep(&mut self, script_hash: ScriptHash, hasher: StatusHasher, tip: ChainTip) {
         self.clock += 1;
-        let kept = Kept {
+        let new = Kept {
+            script_hash,
             hasher,
             tip,
             used: self.clock,
         };
-        self.by_script.insert(script_hash, kept);
-        if self.by_script.len() > limits::MEMO_BYTES_MAX / KEPT_BYTES {
-            let unused = self.by_script.iter().min_by_key(|(_, kept)| kept.used);
-            let unused = unused.map(|(script_hash, _)| *script_hash);
-            unused.map(|script_hash| self.by_script.remove(&script_hash));
+        let is_full = self.kept.len() >= limits::MEMO_STATUSES_MAX;
+        let mut kept = self.kept.iter_mut();
+        let place = match kept.position(|kept| kept.script_hash == script_hash) {
+            None if is_full => {
+                let unused = self.kept.iter().enumerate();
+                unused.min_by_key(|(_, kept)| kept.used).map(|(at, _)| at)
+            }
+            there => there,
+        };
+        match place.and_then(|at| self.kept.get_mut(at)) {
+            Some(place) => *place = new,
+            None => self.kept.push(new),
         }
     }
 }
@@ -128,28 +176,26 @@ mod tests {
     use crate::chain::Height;
     use bitcoin::hashes::Hash as _;
 
-    static_assertions::assert_not_impl_any!(StatusMemo: std::fmt::Debug, Clone);
+    static_assertions::assert_not_impl_any!(SessionMemo: std::fmt::Debug, Clone);
 
     #[test]
-    fn it_stays_within_its_bound_and_forgets_what_was_not_used() {
-        let mut statuses = Statuses::default();
+    fn statuses_stay_within_their_bound_and_those_not_used_are_forgotten() {
+        let memo = SessionMemo::default();
+        let mut statuses = memo.statuses();
         let script =
             |n: usize| ScriptHash::of(&bitcoin::ScriptBuf::from_bytes(n.to_be_bytes().to_vec()));
         let tip = ChainTip {
             height: Height(1),
             hash: bitcoin::BlockHash::all_zeros(),
         };
-        let most = limits::MEMO_BYTES_MAX / KEPT_BYTES;
-        assert!(most > 300, "{most}");
+        let most = limits::MEMO_STATUSES_MAX;
         for n in 0..most + 10 {
             statuses.keep(script(n), StatusHasher::default(), tip);
             statuses.keep(script(0), StatusHasher::default(), tip);
         }
-        assert_eq!(statuses.by_script.len(), most);
+        assert_eq!(statuses.kept.len(), most);
         assert!(statuses.find(&script(0)).is_some());
         assert!(statuses.find(&script(1)).is_none());
         assert!(statuses.find(&script(most + 9)).is_some());
-        let bytes = statuses.by_script.capacity() * size_of::<(ScriptHash, Kept)>();
-        assert!(bytes <= limits::MEMO_BYTES_MAX * 8 / 7, "{bytes}");
     }
 }

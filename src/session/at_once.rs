@@ -13,7 +13,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use crate::broadcast::PackageMember;
 use crate::electrum::{Exchange, Finished, Source, WireError};
 use crate::limits;
-use crate::query::{self, Answer, CatchUp, Query, View};
+use crate::query::{Answer, CatchUp, Query, SessionMemo, View};
 use crate::redact::RawTransaction;
 
 /// Whether answers may be sought at once. Cheap to clone; all clones are one.
@@ -42,6 +42,7 @@ impl AtOnce {
     pub(super) fn answer(
         &self,
         exchange: &Exchange,
+        memo: &SessionMemo,
         view: Option<&Arc<View>>,
         reply_bytes_max: usize,
     ) -> Option<Finished> {
@@ -51,6 +52,7 @@ impl AtOnce {
         }
         let waits = waits_of_thread();
         let source = Little {
+            memo,
             view: view.map(Arc::as_ref),
             too_much: Cell::new(false),
         };
@@ -91,6 +93,7 @@ fn micros(time: Duration) -> u64 {
 
 /// The view of the moment, asked for little.
 struct Little<'a> {
+    memo: &'a SessionMemo,
     view: Option<&'a View>,
     /// Whether something was asked that takes more.
     too_much: Cell<bool>,
@@ -112,7 +115,7 @@ impl Source for Little<'_> {
         let Some(view) = self.view else {
             return Err(WireError::CatchingUp(CatchUp::default()));
         };
-        match query::answer_at_once(view, query) {
+        match self.memo.answer_at_once(view, query) {
             Some(answer) => answer.map_err(|error| WireError::of(query, &error)),
             None => self.give_up(),
         }

@@ -18,14 +18,14 @@ use crate::broadcast::Quota;
 use crate::chain::ScriptHash;
 use crate::electrum::{Conversation, Heard, LineBuffer, LineTooLong, Next};
 use crate::limits;
-use crate::query::{Changed, StatusMemo, View};
+use crate::query::{Changed, SessionMemo, View};
 
 /// One client's stream.
 pub(super) struct Session<'a> {
     services: &'a Arc<Services>,
     conversation: Conversation,
     quota: Arc<Quota>,
-    memo: Arc<StatusMemo>,
+    memo: Arc<SessionMemo>,
     input: LineBuffer,
     /// Held while a long line arrives.
     large_line: Option<OwnedSemaphorePermit>,
@@ -228,7 +228,8 @@ impl<'a> Session<'a> {
             self.turn_lines = self.turn_lines.saturating_add(1);
             self.backlog_bytes = self.backlog_bytes.saturating_sub(pending.bytes);
             let view = view.get_or_insert_with(|| self.services.view());
-            match work::answer_at_once(self.services, view.as_ref(), &pending.exchange) {
+            let exchange = &pending.exchange;
+            match work::answer_at_once(self.services, &self.memo, view.as_ref(), exchange) {
                 Some(done) => self.take(done),
                 None => self.start(pending),
             }

@@ -12,7 +12,7 @@ use super::Services;
 use crate::broadcast::{PackageMember, Quota, Settled};
 use crate::electrum::{self, Exchange, Findings, Finished, Refresh, Source, WireError};
 use crate::limits;
-use crate::query::{self, Answer, CatchUp, Query, StatusMemo, View};
+use crate::query::{Answer, CatchUp, Query, SessionMemo, View};
 use crate::redact::RawTransaction;
 
 /// Work that was done.
@@ -37,7 +37,7 @@ pub(super) async fn answer(
     services: Arc<Services>,
     pending: Pending,
     quota: Arc<Quota>,
-    memo: Arc<StatusMemo>,
+    memo: Arc<SessionMemo>,
 ) -> Done {
     let latest = Instant::now() + limits::REQUEST_MAX;
     let exchange = Arc::new(pending.exchange);
@@ -71,12 +71,14 @@ pub(super) async fn answer(
 /// Answers a line that takes little, where it was read.
 pub(super) fn answer_at_once(
     services: &Services,
+    memo: &SessionMemo,
     view: Option<&Arc<View>>,
     exchange: &Exchange,
 ) -> Option<Done> {
+    let reply_bytes_max = services.reply_bytes_max;
     let finished = services
         .at_once
-        .answer(exchange, view, services.reply_bytes_max)?;
+        .answer(exchange, memo, view, reply_bytes_max)?;
     Some(with_room(services, exchange, finished))
 }
 
@@ -98,7 +100,7 @@ pub(super) async fn refresh(
     services: Arc<Services>,
     refresh: Refresh,
     quota: Arc<Quota>,
-    memo: Arc<StatusMemo>,
+    memo: Arc<SessionMemo>,
 ) -> Done {
     let refresh = Arc::new(refresh);
     let findings = {
@@ -117,7 +119,7 @@ struct OneView<'a> {
     view: Option<Arc<View>>,
     services: &'a Services,
     quota: &'a Quota,
-    memo: &'a StatusMemo,
+    memo: &'a SessionMemo,
     abandoned: &'a CancellationToken,
     /// Transactions that were taken, to be waited for.
     on_their_way: RefCell<Vec<Settled>>,
@@ -127,7 +129,7 @@ impl<'a> OneView<'a> {
     fn now(
         services: &'a Services,
         quota: &'a Quota,
-        memo: &'a StatusMemo,
+        memo: &'a SessionMemo,
         abandoned: &'a CancellationToken,
     ) -> Self {
         Self {
@@ -153,11 +155,8 @@ impl Source for OneView<'_> {
         let Some(view) = &self.view else {
             return Err(WireError::CatchingUp(CatchUp::default()));
         };
-        let answer = if let Query::Status(script_hash) = query {
-            self.memo.status(view, script_hash)
-        } else {
-            query::answer(view, self.services.node.as_ref(), query)
-        };
+        let node = self.services.node.as_ref();
+        let answer = self.memo.answer(view, node, query);
         answer.map_err(|error| WireError::of(query, &error))
     }
 

@@ -195,11 +195,11 @@ impl NodeReader for Node {
     }
 }
 
-fn script(n: u8) -> ScriptBuf {
+pub(crate) fn script(n: u8) -> ScriptBuf {
     ScriptBuf::from_bytes(vec![0x51, n])
 }
 
-fn transaction(spend: OutPoint, pay: &[(u8, u64)]) -> Transaction {
+pub(crate) fn transaction(spend: OutPoint, pay: &[(u8, u64)]) -> Transaction {
     let output = |(n, amount): &(u8, u64)| TxOut {
         value: Amount::from_sat(*amount),
         script_pubkey: script(*n),
@@ -218,7 +218,7 @@ fn transaction(spend: OutPoint, pay: &[(u8, u64)]) -> Transaction {
 }
 
 /// A block with valid proof of work for the easiest target.
-fn solved(previous: BlockHash, transactions: Vec<Transaction>) -> Block {
+pub(crate) fn solved(previous: BlockHash, transactions: Vec<Transaction>) -> Block {
     let mut block = Block {
         header: Header {
             version: Version::TWO,

@@ -10,6 +10,7 @@ mod client;
 mod corpus;
 mod electrumx;
 mod fixture;
+mod memo;
 mod memory;
 mod memory_table;
 mod mempool;

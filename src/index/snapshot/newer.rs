@@ -1,8 +1,10 @@
 //! What came to a history since a block, so that who knows the rest need not read it again.
 
 use super::super::error::Error;
+use super::super::known_txids::KnownTxids;
 use super::super::layer::ScriptEntry;
 use super::super::{ConfirmedEntry, ScriptPrefix};
+use super::locate::Located;
 use super::{DAMAGED_NUMBERS, Snapshot};
 use crate::chain::ChainTip;
 
@@ -13,11 +15,10 @@ impl Snapshot {
         &self,
         prefix: ScriptPrefix,
         block: ChainTip,
+        known: Option<&KnownTxids>,
     ) -> Result<Option<Vec<ConfirmedEntry>>, Error> {
-        let here = self.blocks.get(block.height);
-        let is_here = here.is_some_and(|here| here.hash == block.hash);
         let above = block.height.0.saturating_add(1);
-        if !is_here || above < self.segments.count() {
+        if !self.blocks.has(block) || above < self.segments.count() {
             return Ok(None);
         }
         let mut entry = ScriptEntry::default();
@@ -25,7 +26,7 @@ impl Snapshot {
             .recent
             .script_above(prefix, block.height, &mut entry)?;
         let mut entries = Vec::with_capacity(entry.touches.len());
-        for transaction in self.locate(&entry.touches)? {
+        for transaction in self.locate(&entry.touches, known)? {
             if self.is_repeatable(transaction.position) && self.is_repeated(&transaction)? {
                 return Ok(None);
             }
@@ -38,7 +39,7 @@ impl Snapshot {
     }
 
     /// Whether an older block has the same transaction.
-    fn is_repeated(&self, transaction: &super::Located) -> Result<bool, Error> {
+    fn is_repeated(&self, transaction: &Located) -> Result<bool, Error> {
         for number in self.candidates(&transaction.txid)? {
             let position = self.blocks.position(number).ok_or(DAMAGED_NUMBERS)?;
             if number < transaction.number && self.txid_at(position)? == transaction.txid {

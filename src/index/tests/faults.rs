@@ -239,7 +239,7 @@ fn assert_right_or_damaged(index: &Index, chain: &Chain, what: &str) {
         }
     }
     for (script, history) in chain.histories() {
-        match snapshot.history(snapshot.prefix(&ScriptHash::of(&script)), Effort::Any) {
+        match snapshot.history(snapshot.prefix(&ScriptHash::of(&script)), Effort::Any, None) {
             Ok(found) => {
                 let found = found.iter().map(|entry| (entry.height.0, entry.txid));
                 assert!(found.eq(history), "{what}");

@@ -38,7 +38,7 @@ pub(super) fn small_shape() -> impl Strategy<Value = Shape> {
         )
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     let block = prop::collection::vec(payment(), 0..4);
     let drops = prop_oneof![5 => Just(0_usize), 2 => 1..5_usize, 3 => 5..40_usize];
     (drops, prop::collection::vec(block, 0..12))

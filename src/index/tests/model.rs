@@ -63,8 +63,8 @@ pub(super) fn assert_scripts_equal(index: &Index, chain: &Chain) {
     for n in 0..8 {
         let script = chain::script(n);
         let prefix = prefix(index, &script);
-        let entries = snapshot.history(prefix, Effort::Any).unwrap();
-        match snapshot.history(prefix, Effort::Little) {
+        let entries = snapshot.history(prefix, Effort::Any, None).unwrap();
+        match snapshot.history(prefix, Effort::Little, None) {
             Ok(same) => assert!(same == entries),
             Err(Error::TooMuch) => {}
             Err(error) => panic!("{error}"),
@@ -74,7 +74,7 @@ pub(super) fn assert_scripts_equal(index: &Index, chain: &Chain) {
             .map(|entry| (entry.height.0, entry.txid))
             .collect();
         assert_eq!(found, histories.get(&script).cloned().unwrap_or_default());
-        let outputs = snapshot.unspent(prefix, Effort::Any, chain).unwrap();
+        let outputs = snapshot.unspent(prefix, Effort::Any, None, chain).unwrap();
         let sum = outputs.iter().map(|output| output.amount).sum();
         assert_eq!(snapshot.balance(prefix, Effort::Any, chain).unwrap(), sum);
         let found: Vec<_> = outputs

@@ -14,13 +14,13 @@ const SCRIPTS: std::ops::Range<u8> = 1..7;
 fn history(index: &Index, script: u8) -> Vec<ConfirmedEntry> {
     let snapshot = index.snapshot();
     let prefix = snapshot.prefix(&ScriptHash::of(&chain::script(script)));
-    snapshot.history(prefix, Effort::Any).unwrap()
+    snapshot.history(prefix, Effort::Any, None).unwrap()
 }
 
 fn newer(index: &Index, script: u8, block: ChainTip) -> Option<Vec<ConfirmedEntry>> {
     let snapshot = index.snapshot();
     let prefix = snapshot.prefix(&ScriptHash::of(&chain::script(script)));
-    snapshot.history_above(prefix, block).unwrap()
+    snapshot.history_above(prefix, block, None).unwrap()
 }
 
 fn step() -> impl Strategy<Value = Step> {

@@ -59,7 +59,7 @@ fn unspent(index: &Index, n: u8, reader: &dyn TransactionReader) -> Result<usize
     let snapshot = index.snapshot();
     let prefix = snapshot.prefix(&ScriptHash::of(&chain::script(n)));
     snapshot
-        .unspent(prefix, Effort::Any, reader)
+        .unspent(prefix, Effort::Any, None, reader)
         .map(|outputs| outputs.len())
 }
 
@@ -103,7 +103,7 @@ fn a_repeated_coinbase_counts_once_where_it_stands_last() {
     let history = |index: &Index| {
         let snapshot = index.snapshot();
         let prefix = snapshot.prefix(&ScriptHash::of(&chain::script(1)));
-        let entries = snapshot.history(prefix, Effort::Any).unwrap();
+        let entries = snapshot.history(prefix, Effort::Any, None).unwrap();
         entries
             .iter()
             .map(|entry| entry.height.0)

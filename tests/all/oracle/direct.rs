@@ -10,7 +10,7 @@ use claustrum::chain::{Network, ScriptHash};
 use claustrum::index::{Digests, Extent, Index, Keys, Options, Shape};
 use claustrum::limits;
 use claustrum::node::{BlockFiles, Node, NodeAuth, NodeSettings};
-use claustrum::query::{self, Answer, Query, Readiness, StatusMemo, View};
+use claustrum::query::{self, Answer, Query, Readiness, SessionMemo, View};
 use claustrum::sync::{BulkSettings, Follower};
 use rig::oracle::{Entry, Script, Scripts, Unspent};
 use serde_json::json;
@@ -61,7 +61,7 @@ pub(super) struct Direct {
 struct Running {
     node: Arc<Node>,
     /// Of all that was asked since the start.
-    memo: StatusMemo,
+    memo: SessionMemo,
     follower: Follower,
     view: Arc<Mutex<Option<View>>>,
 }
@@ -127,7 +127,7 @@ impl Direct {
         )?;
         self.running = Some(Running {
             node,
-            memo: StatusMemo::keeping(1),
+            memo: SessionMemo::keeping(1),
             follower,
             view,
         });
@@ -203,23 +203,30 @@ impl Direct {
 impl Running {
     fn ask(&self, view: &View, hash: &str) -> Result<Script> {
         let hash = ScriptHash::from_wire(hash).context("no script hash")?;
-        let mut script = Script::default();
-        for query in [
-            Query::History(hash),
-            Query::Unspent(hash),
-            Query::Balance(hash),
-            Query::Status(hash),
-        ] {
-            enter(&mut script, query::answer(view, &*self.node, &query)?)?;
+        let script = script(hash, |query| query::answer(view, &*self.node, query))?;
+        for _ in ["asked for", "kept"] {
+            let kept = self::script(hash, |query| self.memo.answer(view, &*self.node, query))?;
+            ensure!(kept == script, "what was kept led to another answer");
         }
-        let whole = script.status.clone();
-        enter(&mut script, self.memo.status(view, &hash)?)?;
-        ensure!(
-            script.status == whole,
-            "what was kept led to another status"
-        );
         Ok(script)
     }
+}
+
+/// Everything that is to be known of a script.
+fn script(
+    hash: ScriptHash,
+    ask: impl Fn(&Query) -> Result<Answer, query::Error>,
+) -> Result<Script> {
+    let mut script = Script::default();
+    for query in [
+        Query::History(hash),
+        Query::Unspent(hash),
+        Query::Balance(hash),
+        Query::Status(hash),
+    ] {
+        enter(&mut script, ask(&query)?)?;
+    }
+    Ok(script)
 }
 
 /// Writes an answer down as the oracle does.
