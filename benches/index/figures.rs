@@ -1,17 +1,13 @@
-//! What was measured, as lines of JSON for programs and as a table for people.
+//! What was measured of the index, beside what the machine hashes and copies.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rig::figures::{number, percentile};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-/// Where the lines of JSON go.
-const FILE: &str = "target/bench/index.jsonl";
 /// How often each rate is measured.
 pub(crate) const ROUNDS: usize = 5;
 /// What the yardsticks hash and copy.
@@ -21,8 +17,7 @@ const YARDSTICK_PIECE: usize = 125_000_000;
 
 /// Everything measured so far.
 pub(crate) struct Figures {
-    file: File,
-    table: String,
+    all: rig::figures::Figures,
     /// Megabytes per second.
     sha256: f64,
     memcpy: f64,
@@ -31,12 +26,17 @@ pub(crate) struct Figures {
 impl Figures {
     /// Begins, with what this machine hashes and copies in a second of CPU.
     pub(crate) fn begin() -> Result<Self> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE);
-        std::fs::create_dir_all(path.parent().context("a file without a folder")?)?;
-        let head = "| | target | median | least | most | of SHA-256 | of memcpy |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n";
+        let mut all = rig::figures::Figures::begin("index")?;
+        all.begin_columns(&[
+            "target",
+            "median",
+            "least",
+            "most",
+            "of SHA-256",
+            "of memcpy",
+        ]);
         let mut figures = Self {
-            file: File::create(&path).context("make a file for the figures")?,
-            table: head.to_owned(),
+            all,
             sha256: 0.0,
             memcpy: 0.0,
         };
@@ -93,7 +93,7 @@ impl Figures {
     }
 
     pub(crate) fn table(&self) -> &str {
-        &self.table
+        self.all.table()
     }
 
     fn add(
@@ -108,7 +108,6 @@ impl Figures {
             "figure": what, "unit": unit, "target": target, "values": values,
             "of_sha256": ratios.map(|of| of[0]), "of_memcpy": ratios.map(|of| of[1]),
         });
-        writeln!(self.file, "{line}").context("write a figure")?;
         let text = |percent| format!("{} {unit}", number(percentile(values, percent)));
         let spread = match values.len() {
             0 | 1 => [String::new(), String::new()],
@@ -117,14 +116,10 @@ impl Figures {
         let ratios = ratios.map_or([String::new(), String::new()], |of| {
             of.map(|ratio| format!("{ratio:.3}"))
         });
-        let row = format!(
-            "| {what} | {target} | {} | {} | {} |\n",
-            text(50),
-            spread.join(" | "),
-            ratios.join(" | ")
-        );
-        self.table.push_str(&row);
-        Ok(())
+        let mut cells = vec![target.to_owned(), text(50)];
+        cells.extend(spread);
+        cells.extend(ratios);
+        self.all.add(what, &line, &cells)
     }
 }
 
@@ -156,15 +151,6 @@ pub(crate) fn written() -> Result<f64> {
     Ok(line.context("no wchar in /proc/self/io")?.parse()?)
 }
 
-/// The smallest value that so many percent of them do not exceed; NaN of nothing.
-pub(crate) fn percentile(values: &[f64], percent: usize) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let rank = sorted.len().saturating_mul(percent).div_ceil(100);
-    let value = sorted.get(rank.saturating_sub(1));
-    value.copied().unwrap_or(f64::NAN)
-}
-
 pub(crate) fn megabytes(bytes: usize) -> f64 {
     count(bytes) / 1e6
 }
@@ -172,14 +158,4 @@ pub(crate) fn megabytes(bytes: usize) -> f64 {
 /// Exact for all that is counted here.
 pub(crate) fn count(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::INFINITY, f64::from)
-}
-
-/// A number with three digits that mean something.
-fn number(value: f64) -> String {
-    let decimals = match value {
-        ..10.0 => 2,
-        ..100.0 => 1,
-        _ => 0,
-    };
-    format!("{value:.decimals$}")
 }

@@ -12,11 +12,12 @@ use claustrum::chain::{Network, ScriptHash};
 use claustrum::index::Index;
 use claustrum::query::{Query, Readiness, View};
 use claustrum::sync;
+use rig::figures::percentile;
 use rustix::fs::{Advice, fadvise};
 
 use crate::building::build;
 use crate::chain::{self, Chain, ENTRIES, Made};
-use crate::figures::{Figures, count, percentile};
+use crate::figures::{Figures, count};
 use crate::questions::answer;
 use crate::say;
 

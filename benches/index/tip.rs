@@ -6,11 +6,12 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use claustrum::chain::{Height, Network};
 use claustrum::index::Index;
+use rig::figures::percentile;
 use rig::trace::Trace;
 
 use crate::building::indexed;
 use crate::chain::{self, Chain, Made, Size};
-use crate::figures::{Figures, count, percentile, timed, written};
+use crate::figures::{Figures, count, timed, written};
 use crate::say;
 
 /// The word that makes this program connect so many blocks and nothing else, to be watched while it does.

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rig::figures::number;
 use rig::node::{self, Node};
 use rig::peer::{Manner, Peer, Visit};
 use rig::ports;
@@ -12,7 +13,7 @@ use rig::tor_network::{CircuitWatch, Circuits, ONION_PORT, TorNetwork};
 use serde_json::json;
 
 use crate::contest::{mebibytes, say};
-use crate::figures::{Figures, number};
+use crate::figures::Figures;
 
 /// Of each way, one after the other.
 const TRANSACTIONS: usize = 7;

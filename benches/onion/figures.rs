@@ -1,20 +1,12 @@
-//! What was measured, as lines of JSON for programs and as a table for people.
+//! What was measured of Claustrum, and of its peer beside it.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::path::Path;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use rig::figures::{median, number, percentile};
+use rig::programs::Program;
 use serde_json::{Value, json};
 
-/// Where the lines of JSON go.
-const FILE: &str = "target/bench/onion.jsonl";
-
 /// Everything measured so far.
-pub(crate) struct Figures {
-    file: File,
-    table: String,
-}
+pub(crate) struct Figures(rig::figures::Figures);
 
 /// Measurements of Claustrum and of its peer, taken in turn: those of one index belong together.
 #[derive(Clone, Debug, Default)]
@@ -38,22 +30,16 @@ impl Side {
 
 impl Figures {
     /// Begins, with what is known of the machine.
-    pub(crate) fn begin(environment: &[String]) -> Result<Self> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE);
-        let folder = path.parent().context("a file without a folder")?;
-        std::fs::create_dir_all(folder).context("make a folder for the figures")?;
-        let mut file = File::create(&path).context("make a file for the figures")?;
-        writeln!(file, "{}", json!({ "environment": environment }))?;
-        let lines = environment.iter().map(|line| format!("- {line}\n"));
-        let table = lines.collect();
-        Ok(Self { file, table })
+    pub(crate) fn begin() -> Result<Self> {
+        let mut figures = rig::figures::Figures::begin("onion")?;
+        figures.environment(&[Program::Tor, Program::Bitcoind])?;
+        Ok(Self(figures))
     }
 
     /// From here on figures are of both.
     pub(crate) fn begin_pairs(&mut self) {
-        self.table.push_str(
-            "\n| | Claustrum | C Tor, `examples/loopback` | ratio |\n| --- | ---: | ---: | ---: |\n",
-        );
+        let peer = "C Tor, `examples/loopback`";
+        self.0.begin_columns(&["Claustrum", peer, "ratio"]);
     }
 
     /// A figure that is measured at both; the ratio is the median of the pairs' ratios.
@@ -73,8 +59,7 @@ impl Figures {
 
     /// From here on figures are of Claustrum alone.
     pub(crate) fn begin_spreads(&mut self) {
-        self.table
-            .push_str("\n| | median | least | most |\n| --- | ---: | ---: | ---: |\n");
+        self.0.begin_columns(&["median", "least", "most"]);
     }
 
     /// A figure that was measured several times.
@@ -87,15 +72,12 @@ impl Figures {
 
     /// All tables in Markdown.
     pub(crate) fn table(&self) -> &str {
-        &self.table
+        self.0.table()
     }
 
     fn add(&mut self, what: &str, unit: &str, value: &Value, cells: [&str; 3]) -> Result<()> {
         let line = json!({ "figure": what, "unit": unit, "value": value });
-        writeln!(self.file, "{line}").context("write a figure")?;
-        let row = format!("| {what} | {} |\n", cells.join(" | "));
-        self.table.push_str(&row);
-        Ok(())
+        self.0.add(what, &line, &cells.map(str::to_owned))
     }
 }
 
@@ -112,28 +94,4 @@ impl Pairs {
         let ratios: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
         median(&ratios)
     }
-}
-
-/// The value in the middle.
-pub(crate) fn median(values: &[f64]) -> f64 {
-    percentile(values, 50)
-}
-
-/// The smallest value that so many percent of them do not exceed; NaN of nothing.
-pub(crate) fn percentile(values: &[f64], percent: usize) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let rank = sorted.len().saturating_mul(percent).div_ceil(100);
-    let value = sorted.get(rank.saturating_sub(1));
-    value.copied().unwrap_or(f64::NAN)
-}
-
-/// A number with three digits that mean something.
-pub(crate) fn number(value: f64) -> String {
-    let decimals = match value {
-        ..10.0 => 2,
-        ..100.0 => 1,
-        _ => 0,
-    };
-    format!("{value:.decimals$}")
 }

@@ -16,12 +16,12 @@ mod figures;
 
 use std::io::Write as _;
 
-use anyhow::{Context as _, Result};
-use rig::programs::Program;
+use anyhow::Result;
+use rig::figures::{load_average, median, number, percentile};
 use rig::server::program;
 
 use contest::{Burst, Contest, Memory, mebibytes, say};
-use figures::{Figures, Pairs, Side, number, percentile};
+use figures::{Figures, Pairs, Side};
 
 /// Pairs of runs of pings, and pings in each.
 const PING_ROUNDS: usize = 5;
@@ -34,7 +34,7 @@ const BURSTS: [(usize, usize); 2] = [(30, 5), (200, 3)];
 
 /// With the word `broadcast`, the transactions that leave alone.
 fn main() -> Result<()> {
-    let mut figures = Figures::begin(&environment()?)?;
+    let mut figures = Figures::begin()?;
     if !std::env::args().any(|word| word == "broadcast") {
         compare(&mut figures)?;
     }
@@ -60,7 +60,7 @@ fn compare(figures: &mut Figures) -> Result<()> {
     )?;
     let (mut contest, starts) = Contest::start()?;
     figures.pairs("start to the first answer through Tor", "s", &starts.first)?;
-    let again = format!("{} s", number(figures::median(&starts.again)));
+    let again = format!("{} s", number(median(&starts.again)));
     figures.words("the same, started again", &again, "")?;
     say("memory at rest");
     let memory = contest.memory_at_rest()?;
@@ -73,33 +73,6 @@ fn compare(figures: &mut Figures) -> Result<()> {
     say("memory after all that");
     let memory = contest.memory_at_rest()?;
     occupied(figures, "after all of the above", &memory)
-}
-
-/// What the figures depend on.
-fn environment() -> Result<Vec<String>> {
-    let cpus = std::fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpus
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let (_, model) = model.unwrap_or(("", "unknown processor"));
-    let cores = std::thread::available_parallelism()?;
-    Ok(vec![
-        format!(
-            "{cores} x {model}, load average at the beginning {}",
-            load_average()?
-        ),
-        format!(
-            "{}, {}",
-            Program::Tor.version()?,
-            Program::Bitcoind.version()?
-        ),
-    ])
-}
-
-/// Over 1, 5 and 15 minutes.
-fn load_average() -> Result<String> {
-    let text = std::fs::read_to_string("/proc/loadavg").context("read the load average")?;
-    Ok(text.split(' ').take(3).collect::<Vec<_>>().join(" "))
 }
 
 fn occupied(figures: &mut Figures, when: &str, memory: &Memory) -> Result<()> {

@@ -9,6 +9,7 @@ pub mod crowd;
 pub mod descriptor_wallet;
 pub mod electrum_wallet;
 pub mod electrumx;
+pub mod figures;
 pub mod gate;
 pub mod node;
 pub mod oracle;
