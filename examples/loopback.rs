@@ -24,7 +24,7 @@ use claustrum::config::{Config, Surroundings, read_file};
 use claustrum::engine::{Engine, node_settings};
 use claustrum::installation::Installation;
 use claustrum::node::Sender;
-use claustrum::{hardening, redact, telemetry};
+use claustrum::{hardening, limits, redact, telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -34,6 +34,9 @@ struct Arguments {
     /// Where to listen; a loopback address only.
     #[arg(long, value_name = "127.0.0.1:PORT")]
     listen: SocketAddr,
+    /// How many may be served at a time, to measure with more than the product takes.
+    #[arg(long, value_name = "COUNT", default_value_t = limits::SESSIONS_MAX)]
+    sessions: usize,
     #[arg(long, value_name = "FILE")]
     config: Option<std::path::PathBuf>,
     #[command(flatten)]
@@ -68,17 +71,28 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(serve(arguments.listen, &config, &installation))
+    runtime.block_on(serve(
+        arguments.listen,
+        &config,
+        &installation,
+        arguments.sessions,
+    ))
 }
 
 async fn serve(
     listen: SocketAddr,
     config: &Config,
     installation: &Installation,
+    sessions_max: usize,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen).await.context("listen")?;
     let broadcaster = OwnNode::new(Sender::new(&node_settings(config)));
-    let mut engine = Engine::start(config, &installation.index_dir(), Arc::new(broadcaster))?;
+    let mut engine = Engine::start(
+        config,
+        &installation.index_dir(),
+        Arc::new(broadcaster),
+        sessions_max,
+    )?;
     let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
     loop {

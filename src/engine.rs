@@ -35,13 +35,14 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the index and begins to follow the node.
+    /// Opens the index and begins to follow the node; up to `sessions_max` clients are served at a time.
     ///
     /// Must be called inside a tokio runtime.
     pub fn start(
         config: &Config,
         index_dir: &Path,
         broadcaster: Arc<dyn Broadcaster>,
+        sessions_max: usize,
     ) -> Result<Self, Error> {
         let index = Index::open(index_dir, config.network).map_err(Error::Index)?;
         let health = index.health();
@@ -79,7 +80,7 @@ impl Engine {
             health,
             follower,
             ended,
-            admission: Admission::new(),
+            admission: Admission::new(sessions_max),
             sessions: TaskTracker::new(),
             cancel: CancellationToken::new(),
         })

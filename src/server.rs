@@ -40,7 +40,12 @@ async fn serve(config: &Config, installation: &Installation, watch: Watch) -> Re
         Some(tor_peers) => Arc::<TorPeers>::clone(tor_peers),
         None => Arc::new(OwnNode::new(Sender::new(&engine::node_settings(config)))),
     };
-    let engine = Engine::start(config, &installation.index_dir(), broadcaster);
+    let engine = Engine::start(
+        config,
+        &installation.index_dir(),
+        broadcaster,
+        limits::SESSIONS_MAX,
+    );
     let mut server = Server {
         config,
         installation,

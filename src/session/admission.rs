@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits;
-
-/// Admits up to [`limits::SESSIONS_MAX`] sessions; at the bound new ones are refused, old ones never ended.
+/// Admits up to so many sessions; at the bound new ones are refused, old ones never ended.
 #[derive(Clone, Debug)]
 pub struct Admission(Arc<Semaphore>);
 
@@ -16,19 +14,13 @@ pub struct Admitted(#[expect(dead_code, reason = "held, never read")] OwnedSemap
 
 impl Admission {
     /// Nobody is admitted yet.
-    pub fn new() -> Self {
-        Self(Arc::new(Semaphore::new(limits::SESSIONS_MAX)))
+    pub fn new(sessions_max: usize) -> Self {
+        Self(Arc::new(Semaphore::new(sessions_max)))
     }
 
     /// Admits one more session; `None` at the bound.
     pub fn admit(&self) -> Option<Admitted> {
         Arc::clone(&self.0).try_acquire_owned().ok().map(Admitted)
-    }
-}
-
-impl Default for Admission {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -38,10 +30,8 @@ mod tests {
 
     #[test]
     fn the_bound_recovers_by_itself() {
-        let admission = Admission::new();
-        let mut admitted: Vec<_> = (0..limits::SESSIONS_MAX)
-            .map(|_| admission.admit().unwrap())
-            .collect();
+        let admission = Admission::new(3);
+        let mut admitted: Vec<_> = (0..3).map(|_| admission.admit().unwrap()).collect();
         assert!(admission.admit().is_none());
         admitted.pop();
         assert!(admission.admit().is_some());
