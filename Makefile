@@ -29,6 +29,7 @@ bench: build wallet rig
 	$(CARGO) bench $(LOCKED) --no-default-features --bench onion
 	$(CARGO) bench $(LOCKED) --no-default-features --bench index
 	$(CARGO) bench $(LOCKED) --no-default-features --bench padding
+	$(CARGO) bench $(LOCKED) --no-default-features --bench load
 	$(CARGO) bench $(LOCKED) --no-default-features --bench mempool
 
 # HOSTS="host:port ..." are asked the same as examples/loopback, in turn; docs/performance.md tells of the others.

@@ -218,12 +218,8 @@ impl Bench {
 /// A connection to a server that answers questions about scripts.
 fn ready(server: &Loopback) -> Result<Line> {
     let mut line = server.connect()?;
-    let deadline = Instant::now() + LOADED;
-    let any = json!(["00".repeat(32)]);
-    while !line.request("blockchain.scripthash.get_balance", any.clone())?["error"].is_null() {
-        ensure!(Instant::now() < deadline, "not ready: {}", server.stderr());
-        thread::sleep(POLL);
-    }
+    let ready = line.wait_until_ready(LOADED);
+    ready.with_context(|| server.stderr())?;
     Ok(line)
 }
 

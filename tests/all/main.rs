@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod architecture;
+mod audience;
 mod bad_input;
 mod block_files;
 mod broadcast;

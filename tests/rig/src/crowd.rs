@@ -87,6 +87,18 @@ impl Crowd {
         self.next
     }
 
+    /// Transactions that pay the same to each of these scripts, as many to each transaction as nodes relay.
+    pub fn pay_each(&mut self, owners: &[u64]) -> Result<Vec<Transaction>> {
+        let pay = |owners: &[u64]| {
+            let coin = self.coin()?;
+            // More than a satoshi for each virtual byte of so many outputs.
+            let each = coin.amount / u64::try_from(COINS_EACH)? - 60;
+            let pays: Vec<_> = owners.iter().map(|owner| (*owner, each)).collect();
+            Ok(spend(&[coin], &pays))
+        };
+        owners.chunks(COINS_EACH).map(pay).collect()
+    }
+
     /// So many payments as wallets make them, parents first: a quarter has two inputs, every fifth spends the change
     /// of the one before, and a third pays to a script that is known already. Fee rates are 1 to 50 sat/vB.
     pub fn payments(&mut self, count: usize) -> Result<Vec<Transaction>> {

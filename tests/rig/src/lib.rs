@@ -4,6 +4,7 @@
 //! Every process belongs to a handle that ends it, also when a test panics; what a killed test leaves behind is
 //! ended by its guard. Uses nothing of the server's own code, so that it can contradict it.
 
+pub mod audience;
 pub mod contents;
 pub mod crowd;
 pub mod descriptor_wallet;

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, setrlimit};
 
 use crate::guard;
 
@@ -158,6 +158,16 @@ impl Process {
             kill_process_group(Pid::from_child(&self.child), signal).ok();
         }
     }
+}
+
+/// As many open files as this process may have, for it and for those that it starts from then on.
+pub fn raise_open_files() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).context("failed to raise the limit of open files")
 }
 
 /// Runs a program to its end; an error if it needs longer than `limit`.

@@ -221,10 +221,13 @@ impl Loopback {
 
     /// A client's connection.
     pub fn connect(&self) -> Result<Line> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
-        Ok(Line::new(stream.with_context(|| {
-            format!("failed to connect to port {}", self.port)
-        })?))
+        self.open().map(Line::new)
+    }
+
+    /// The same, as a stream of bytes.
+    pub fn open(&self) -> Result<TcpStream> {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))
+            .with_context(|| format!("failed to connect to port {}", self.port))
     }
 
     /// The port it listens on.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 /// Longer than Tor's own timers for a circuit, so that it is Tor that says what is wrong.
 const REPLY: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(100);
 
 /// Connects through Tor. Each `user` has a circuit of its own, so a rendezvous of its own; Tor gives up after two
 /// minutes.
@@ -125,6 +126,17 @@ impl Line {
         let mut reply = self.request(method, params)?;
         anyhow::ensure!(reply["error"].is_null(), "{method}: {}", reply["error"]);
         Ok(reply["result"].take())
+    }
+
+    /// Waits until the server answers questions about scripts.
+    pub fn wait_until_ready(&mut self, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        let any = json!(["00".repeat(32)]);
+        while !self.request("blockchain.scripthash.get_balance", any.clone())?["error"].is_null() {
+            anyhow::ensure!(Instant::now() < deadline, "not ready after {limit:?}");
+            std::thread::sleep(POLL);
+        }
+        Ok(())
     }
 
     /// The next message that answers nothing; an error after `limit`.
