@@ -21,6 +21,8 @@ pub const BATCH_ITEMS_MAX: usize = 350;
 pub const IN_FLIGHT_MAX: usize = 16;
 /// Txids for which an answer is sought where its request is read, instead of on a thread for reads.
 pub const LITTLE_EFFORT_ENTRIES: usize = 32;
+/// Watched things that are looked at again where their session hears of a new view; each takes some ten microseconds.
+pub const LITTLE_EFFORT_SCRIPTS: usize = 16;
 /// Bytes of a transaction that is answered there.
 pub const LITTLE_EFFORT_BYTES: usize = 16 * 1024;
 /// An answer there that takes longer, because it waited, has met the disk: pages in memory take hundredths of it.

@@ -263,7 +263,14 @@ impl Refresh {
     }
 
     fn is_empty(&self) -> bool {
-        !self.tip && self.scripts.is_empty() && self.outpoints.is_empty()
+        self.count() == 0
+    }
+
+    /// How many things are looked at.
+    pub fn count(&self) -> usize {
+        usize::from(self.tip)
+            .saturating_add(self.scripts.len())
+            .saturating_add(self.outpoints.len())
     }
 
     /// Looks at everything again, from one source.

@@ -11,7 +11,7 @@ use bitcoin::Txid;
 use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::broadcast::PackageMember;
-use crate::electrum::{Exchange, Finished, Source, WireError};
+use crate::electrum::{Exchange, Findings, Finished, Refresh, Source, WireError};
 use crate::limits;
 use crate::query::{Answer, CatchUp, Query, SessionMemo, View};
 use crate::redact::RawTransaction;
@@ -46,8 +46,31 @@ impl AtOnce {
         view: Option<&Arc<View>>,
         reply_bytes_max: usize,
     ) -> Option<Finished> {
+        let answer = |source: &Little<'_>| exchange.answer(source, reply_bytes_max);
+        exchange
+            .is_single()
+            .then(|| self.attempt(memo, view, answer))?
+    }
+
+    /// Looks at watched things again, under the same conditions, and if they are few.
+    pub(super) fn refresh(
+        &self,
+        refresh: &Refresh,
+        memo: &SessionMemo,
+        view: Option<&Arc<View>>,
+    ) -> Option<Findings> {
+        let few = refresh.count() <= limits::LITTLE_EFFORT_SCRIPTS;
+        few.then(|| self.attempt(memo, view, |source| refresh.answer(source)))?
+    }
+
+    fn attempt<T>(
+        &self,
+        memo: &SessionMemo,
+        view: Option<&Arc<View>>,
+        answer: impl FnOnce(&Little<'_>) -> T,
+    ) -> Option<T> {
         let begun = Instant::now();
-        if !exchange.is_single() || self.0.pauses(begun) {
+        if self.0.pauses(begun) {
             return None;
         }
         let waits = waits_of_thread();
@@ -57,7 +80,7 @@ impl AtOnce {
             too_much: Cell::new(false),
         };
         // What panics does so again on a thread for reads, where that is answered.
-        let answer = AssertUnwindSafe(|| exchange.answer(&source, reply_bytes_max));
+        let answer = AssertUnwindSafe(|| answer(&source));
         let finished = catch_unwind(answer).ok();
         let took = begun.elapsed();
         // A thread that lost its core to another program did not wait for anything.

@@ -234,11 +234,18 @@ impl<'a> Session<'a> {
                 None => self.start(pending),
             }
         }
-        if !self.refreshing
+        while !self.refreshing
             && self.may_read()
             && self.refresh_from <= Instant::now()
             && let Some(refresh) = self.conversation.refresh()
         {
+            let view = view.get_or_insert_with(|| self.services.view());
+            if let Some(done) =
+                work::refresh_at_once(self.services, &self.memo, view.as_ref(), &refresh)
+            {
+                self.take(done);
+                continue;
+            }
             self.refreshing = true;
             let services = Arc::clone(self.services);
             self.jobs.spawn(work::refresh(

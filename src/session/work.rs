@@ -82,6 +82,19 @@ pub(super) fn answer_at_once(
     Some(with_room(services, exchange, finished))
 }
 
+/// Looks at watched things again, where that takes little.
+pub(super) fn refresh_at_once(
+    services: &Services,
+    memo: &SessionMemo,
+    view: Option<&Arc<View>>,
+    refresh: &Refresh,
+) -> Option<Done> {
+    services
+        .at_once
+        .refresh(refresh, memo, view)
+        .map(Done::Refresh)
+}
+
 /// The reply with the room it takes, or its refusal when there is none.
 fn with_room(services: &Services, exchange: &Exchange, finished: Finished) -> Done {
     let bytes = finished.line.len();

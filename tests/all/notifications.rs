@@ -1,12 +1,13 @@
 //! What a client hears without asking, and when.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use claustrum::limits;
-use claustrum::query::{Changes, Readiness};
+use claustrum::query::{Changes, NobodyToAsk, Readiness};
 use tokio::time::timeout;
 
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::fixture::{Fixture, script_hash};
 
 const PING: &str = r#"{"id":0,"method":"server.ping"}"#;
@@ -128,6 +129,22 @@ async fn what_cannot_be_told_is_not_tried_without_pause() {
     fixture.publish(Readiness::Stale, Changes::default());
     let silence = timeout(10 * limits::REFRESH_RETRY, client.line()).await;
     assert!(silence.is_err(), "{silence:?}");
+}
+
+/// With no thread for reads, nothing else is ever told.
+#[tokio::test]
+async fn few_things_are_looked_at_again_without_a_thread_for_it() {
+    let mut fixture = Fixture::three_blocks();
+    let services = client::with_threads(0, fixture.views(), Arc::new(NobodyToAsk));
+    let mut client = Client::connect(&services);
+    for n in [2, 3] {
+        client.ask(&subscribe(n)).await;
+    }
+    for n in [2, 3, 2] {
+        fixture.mine(n, &[]);
+        assert_eq!(notified(&mut client).await.1[0], script_hash(n));
+    }
+    assert_silent(&mut client).await;
 }
 
 #[tokio::test]
