@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use redb::{Database, ReadableTable as _};
 
-use super::chain::{Chain, Payment};
-use super::layout::{SMALL, grow, options_with};
+use super::chain::Chain;
+use super::layout::{SMALL, crowd, grow, options_with};
 use super::model::assert_chain_equal;
 use super::node_files::Files;
 use super::{directory, error_of, in_memory};
@@ -31,20 +31,6 @@ fn chain() -> Chain {
     crowd(&mut chain, 200);
     grow(&mut chain, 2);
     chain
-}
-
-/// A block of so many payments.
-fn crowd(chain: &mut Chain, count: usize) {
-    let coins = Payment {
-        spend: vec![0],
-        pay: vec![(5, 10); count + 2],
-    };
-    chain.mine(&[coins]);
-    let payment = |n| Payment {
-        spend: vec![n],
-        pay: vec![(6, 9)],
-    };
-    chain.mine(&(0..count).map(payment).collect::<Vec<_>>());
 }
 
 /// Where the node has the blocks; of the first ones nothing was known when they were taken in.

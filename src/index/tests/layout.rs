@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use redb::ReadableTable as _;
 
 use super::chain::{self, Chain, Payment};
 use super::model::{
@@ -13,6 +14,7 @@ use super::model::{
 use super::{directory, in_memory, in_memory_with, options};
 
 use crate::chain::{ConnectedBlock, Network};
+use crate::index::schema::Tables;
 use crate::index::segment::cache;
 use crate::index::{Extent, Index, Options, Shape, Touched, segments};
 use crate::limits;
@@ -111,6 +113,59 @@ pub(super) fn grow(chain: &mut Chain, count: usize) {
             pay: vec![(2, 7), (3, 8), (4, 9)],
         }]);
     }
+}
+
+/// A block of so many payments.
+pub(super) fn crowd(chain: &mut Chain, count: usize) {
+    let coins = Payment {
+        spend: vec![0],
+        pay: vec![(5, 10); count + 2],
+    };
+    chain.mine(&[coins]);
+    let payment = |n| Payment {
+        spend: vec![n],
+        pay: vec![(6, 9)],
+    };
+    chain.mine(&(0..count).map(payment).collect::<Vec<_>>());
+}
+
+#[test]
+fn rows_of_several_pieces_come_back_whole_and_leave_none_behind() {
+    let dir = directory();
+    let options = options_with(32, SMALL);
+    let open = || Index::open_with(dir.path(), Network::Regtest, &options).unwrap();
+    let lasts = |index: &Index| {
+        let delta = Tables::open(&index.database).unwrap().delta;
+        let keys = delta.iter().unwrap().map(|row| row.unwrap().0.value());
+        keys.filter(|(_, piece)| *piece > 0).count()
+    };
+    let mut chain = Chain::new();
+    grow(&mut chain, 3);
+    let below = chain.blocks.len();
+    crowd(&mut chain, 200);
+    let mut index = open();
+    follow(&mut index, &chain, 0);
+    assert!(lasts(&index) > 0, "no row is long");
+    drop(index);
+    let mut index = open();
+    assert_scripts_equal(&index, &chain);
+    assert_chain_equal(&index, &chain);
+    // They go in a reorg, come again, and go when they become segments.
+    index.update(height(below), &[]).unwrap();
+    drop(index);
+    let mut index = open();
+    assert_eq!(lasts(&index), 0);
+    follow(&mut index, &chain, below);
+    for _ in 0..9 {
+        let known = chain.blocks.len();
+        grow(&mut chain, 1);
+        follow(&mut index, &chain, known);
+        drop(index);
+        index = open();
+    }
+    assert_eq!(lasts(&index), 0);
+    assert_scripts_equal(&index, &chain);
+    assert_chain_equal(&index, &chain);
 }
 
 #[test]
