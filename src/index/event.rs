@@ -1,8 +1,8 @@
 //! What a script does in a transaction, on its way from a block to a delta row or, in a bulk, to its partition.
 //!
 //! ```text
-//! event = prefix without its first byte (7, big-endian), zigzag varint (number - the one before it in the chunk),
-//!         varint 2 * vout + (1 if spending), tag (4),
+//! event = prefix without its first byte (7, big-endian), tag (4, big-endian),
+//!         zigzag varint (number - the one before it in the chunk), varint 2 * vout + (1 if spending),
 //!         varint satoshi | varint height of the block that created the output, plus 1; 0 if it is unknown
 //! ```
 
@@ -13,8 +13,10 @@ use crate::index::ScriptPrefix;
 use crate::index::codec::{self, Reader};
 use crate::index::keys::OutPointTag;
 
+/// Bytes of the prefix and the tag.
+const FIXED_BYTES: usize = 7 + 4;
 /// Bytes of the longest event.
-pub(super) const EVENT_BYTES_MAX: usize = 7 + 5 + 5 + 4 + 10;
+pub(super) const EVENT_BYTES_MAX: usize = FIXED_BYTES + 5 + 5 + 10;
 
 /// Half a cache line, because there are billions of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,43 +109,43 @@ impl Event {
     }
 
     /// Appends it; `before` is the number of the event before it in the chunk.
+    #[inline]
     pub(super) fn put(&self, out: &mut Vec<u8>, before: &mut u32) {
-        let [_, prefix @ ..] = self.prefix.0.to_be_bytes();
-        out.extend_from_slice(&prefix);
+        let prefix_and_tag = u128::from(self.prefix.0) << 32 | u128::from(self.tag.0);
+        let [_, _, _, _, _, fixed @ ..] = prefix_and_tag.to_be_bytes();
+        out.extend_from_slice(&fixed);
         put_step(out, self.number.0, before);
         codec::put_varint(out, u64::from(self.vout_and_kind));
-        out.extend_from_slice(&self.tag.0.to_be_bytes());
         codec::put_varint(out, self.value);
     }
 
     /// Reads what [`Event::put`] wrote into the partition whose prefixes begin with `first`.
     pub(super) fn read(reader: &mut Reader<'_>, first: u8, before: &mut u32) -> Option<Self> {
-        let [a, b, c, d, e, f, g] = reader.array()?;
+        let [a, b, c, d, e, f, g, tag @ ..]: [u8; FIXED_BYTES] = reader.array()?;
         let prefix = ScriptPrefix(u64::from_be_bytes([first, a, b, c, d, e, f, g]));
         let number = TxNum(read_step(reader, before)?);
         let vout_and_kind = reader.varint_u32()?;
-        let tag = OutPointTag(u32::from_be_bytes(reader.array()?));
         Some(Self {
             prefix,
             number,
             vout_and_kind,
-            tag,
+            tag: OutPointTag(u32::from_be_bytes(tag)),
             value: reader.varint()?,
         })
     }
 
     /// Passes over an event; the second and the third byte of its prefix.
     pub(super) fn skip(reader: &mut Reader<'_>) -> Option<[u8; 2]> {
-        let [second, third, ..]: [u8; 7] = reader.array()?;
+        let [second, third, ..]: [u8; FIXED_BYTES] = reader.array()?;
         reader.skip_varint()?;
         reader.skip_varint()?;
-        reader.take(4)?;
         reader.skip_varint()?;
         Some([second, third])
     }
 }
 
 /// Appends how far a number is from the one before it, either way.
+#[inline]
 pub(super) fn put_step(out: &mut Vec<u8>, number: u32, before: &mut u32) {
     let step = if number >= *before {
         u64::from(number - *before) << 1
