@@ -107,6 +107,8 @@ async fn serve(
             _ = interrupt.recv() => break,
         }
     }
+    let pauses = engine.pauses();
     engine.stop().await;
+    eprintln!("loopback: sessions were held back {pauses} times");
     Ok(())
 }

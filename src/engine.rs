@@ -127,6 +127,11 @@ impl Engine {
         &self.services.counters
     }
 
+    /// How often a session was held back since the start, because it had taken more than others who waited.
+    pub fn pauses(&self) -> u64 {
+        self.services.pool.pauses()
+    }
+
     /// Sessions finish their current answer, then the follower its commit.
     pub async fn stop(self) {
         self.cancel.cancel();

@@ -19,6 +19,11 @@ pub const ID_BYTES_MAX: usize = 256;
 pub const BATCH_ITEMS_MAX: usize = 350;
 /// Requests of one session that are worked on at a time; beyond it reading pauses.
 pub const IN_FLIGHT_MAX: usize = 16;
+/// While less of a lane's threads are in use, in percent, no session waits for another, whatever it has spent.
+pub const LANE_FREE_PERCENT: usize = 70;
+/// What a session that waits gets in each round, in units of 10 us on a thread or 1 KiB sent: 10 ms are a long history,
+/// and how much one session may be ahead of another.
+pub const BUDGET_QUANTUM: i64 = 1_000;
 /// Txids for which an answer is sought where its request is read, instead of on a thread for reads.
 pub const LITTLE_EFFORT_ENTRIES: usize = 32;
 /// Watched things that are looked at again where their session hears of a new view; each takes some ten microseconds.

@@ -176,6 +176,7 @@ impl Server<'_> {
                 .unwrap_or(door.text)
                 .to_owned(),
             sessions: self.engine.counters().sessions_open().next_multiple_of(8),
+            pauses: self.engine.pauses().next_multiple_of(8),
             introductions_dropped: door.introductions_dropped,
             introductions_lost: crate::telemetry::introductions_lost(),
             broadcast: self.broadcast(),

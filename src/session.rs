@@ -5,6 +5,7 @@
 
 mod admission;
 mod at_once;
+mod budget;
 mod counters;
 mod deadlines;
 mod driver;

@@ -40,6 +40,9 @@ pub struct Status {
     pub door: String,
     /// Open sessions, rounded up to a multiple of 8.
     pub sessions: u64,
+    /// How often one was held back since the start, because it had taken more than others who waited; rounded up to a
+    /// multiple of 8.
+    pub pauses: u64,
     /// Introductions dropped by our own queue since the start.
     pub introductions_dropped: u64,
     /// Introductions that Tor says it lost since the start.
@@ -122,7 +125,7 @@ impl Status {
              mempool   {}\n\
              tor       {} % of the directory\n\
              door      {}\n\
-             sessions  up to {}\n\
+             sessions  up to {}, held back up to {} times for others\n\
              dropped   {} introductions by us, {} by Tor\n\
              broadcast {}: {}\n{}",
             self.version,
@@ -138,6 +141,7 @@ impl Status {
             self.tor_percent,
             self.door,
             self.sessions,
+            self.pauses,
             self.introductions_dropped,
             self.introductions_lost,
             self.broadcast.method,
@@ -187,6 +191,7 @@ mod tests {
             tor_percent: 100,
             door: "reachable".into(),
             sessions: 8,
+            pauses: 16,
             introductions_dropped: 0,
             introductions_lost: 0,
             broadcast: Broadcast {
@@ -203,6 +208,8 @@ mod tests {
                 .to_text()
                 .contains("3 of 5 blocks, 60 blocks a minute, 1 min left\n")
         );
+        let line = "\nsessions  up to 8, held back up to 16 times for others\n";
+        assert!(status.to_text().contains(line));
         let line = "\nalarm     failed to read the index: the file is damaged\nmempool ";
         assert!(status.to_text().contains(line));
         let line = "broadcast tor-peers: not ready: Tor is not connected\n";

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::deadlines::{Deadlines, Faults};
 use super::outbound::Outbound;
+use super::pool::Account;
 use super::work::{self, Done, Pending};
 use super::{EndReason, Services};
 use crate::broadcast::Quota;
@@ -26,6 +27,7 @@ pub(super) struct Session<'a> {
     conversation: Conversation,
     quota: Arc<Quota>,
     memo: Arc<SessionMemo>,
+    account: Arc<Account>,
     input: LineBuffer,
     /// Held while a long line arrives.
     large_line: Option<OwnedSemaphorePermit>,
@@ -50,7 +52,7 @@ pub(super) struct Session<'a> {
 /// What a session waits for.
 enum Event {
     Cancelled,
-    Written(io::Result<()>),
+    Written(io::Result<usize>),
     Done(Option<Result<Done, JoinError>>),
     View(bool),
     LargeLine(Option<OwnedSemaphorePermit>),
@@ -66,6 +68,7 @@ impl<'a> Session<'a> {
             conversation: Conversation::new(Arc::clone(&services.identity)),
             quota: Arc::default(),
             memo: Arc::default(),
+            account: Arc::new(services.pool.account()),
             input: LineBuffer::new(limits::LINE_BYTES_MAX),
             large_line: None,
             backlog: VecDeque::new(),
@@ -128,7 +131,8 @@ impl<'a> Session<'a> {
                     self.closing.get_or_insert(EndReason::Cancelled);
                 }
                 Event::Written(Err(_)) | Event::Read(Err(_)) => return EndReason::ClientLeft,
-                Event::Written(Ok(())) | Event::MoreToDo | Event::Deadline => {}
+                Event::Written(Ok(bytes)) => self.account.sent(bytes),
+                Event::MoreToDo | Event::Deadline => {}
                 Event::Done(done) => self.done(done),
                 Event::View(open) => {
                     views_open = open;
@@ -228,8 +232,9 @@ impl<'a> Session<'a> {
             self.turn_lines = self.turn_lines.saturating_add(1);
             self.backlog_bytes = self.backlog_bytes.saturating_sub(pending.bytes);
             let view = view.get_or_insert_with(|| self.services.view());
+            let (account, memo) = (&self.account, &self.memo);
             let exchange = &pending.exchange;
-            match work::answer_at_once(self.services, &self.memo, view.as_ref(), exchange) {
+            match work::answer_at_once(self.services, account, memo, view.as_ref(), exchange) {
                 Some(done) => self.take(done),
                 None => self.start(pending),
             }
@@ -240,8 +245,9 @@ impl<'a> Session<'a> {
             && let Some(refresh) = self.conversation.refresh()
         {
             let view = view.get_or_insert_with(|| self.services.view());
+            let (account, memo) = (&self.account, &self.memo);
             if let Some(done) =
-                work::refresh_at_once(self.services, &self.memo, view.as_ref(), &refresh)
+                work::refresh_at_once(self.services, account, memo, view.as_ref(), &refresh)
             {
                 self.take(done);
                 continue;
@@ -253,6 +259,7 @@ impl<'a> Session<'a> {
                 refresh,
                 Arc::clone(&self.quota),
                 Arc::clone(&self.memo),
+                Arc::clone(&self.account),
             ));
         }
     }
@@ -264,6 +271,7 @@ impl<'a> Session<'a> {
             pending,
             Arc::clone(&self.quota),
             Arc::clone(&self.memo),
+            Arc::clone(&self.account),
         ));
     }
 

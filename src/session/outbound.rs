@@ -76,9 +76,12 @@ impl Outbound {
         self.progressed
     }
 
-    /// Writes and flushes what leaves next, in as many parts as the transport takes it. May be dropped and called
-    /// again.
-    pub(super) async fn write(&mut self, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    /// Writes and flushes what leaves next, in as many parts as the transport takes it; how many bytes that were. May be
+    /// dropped and called again.
+    pub(super) async fn write(
+        &mut self,
+        writer: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<usize> {
         if self.leaving.lines.is_empty() {
             self.leaving = self.waiting.pop_front().unwrap_or_default();
             electrum::pad(&mut self.leaving.lines);
@@ -97,8 +100,7 @@ impl Outbound {
         self.progressed = Instant::now();
         // Memory of a large write is given back at once.
         self.leaving = Write::default();
-        self.left = 0;
-        Ok(())
+        Ok(std::mem::take(&mut self.left))
     }
 }
 
@@ -218,7 +220,7 @@ mod tests {
             // Dropped whenever the transport waits; what came meanwhile leaves by itself.
             tokio::select! {
                 biased;
-                written = outbound.write(&mut narrow) => written.unwrap(),
+                written = outbound.write(&mut narrow) => assert_eq!(written.unwrap(), 976),
                 () = std::future::ready(()) => {}
             }
             if narrow.pieces.len() == 1 && outbound.waiting.is_empty() {

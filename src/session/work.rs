@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Services;
+use super::pool::Account;
 use crate::broadcast::{PackageMember, Quota, Settled};
 use crate::electrum::{self, Exchange, Findings, Finished, Refresh, Source, WireError};
 use crate::limits;
@@ -38,19 +39,20 @@ pub(super) async fn answer(
     pending: Pending,
     quota: Arc<Quota>,
     memo: Arc<SessionMemo>,
+    account: Arc<Account>,
 ) -> Done {
     let latest = Instant::now() + limits::REQUEST_MAX;
     let exchange = Arc::new(pending.exchange);
+    let lane = exchange.lane();
     let reply_bytes_max = services.reply_bytes_max;
     let answered = {
         let (exchange, services) = (Arc::clone(&exchange), Arc::clone(&services));
-        let pool = services.pool.clone();
-        pool.run(exchange.lane(), move |abandoned| {
+        let work = move |abandoned: &CancellationToken| {
             let source = OneView::now(&services, &quota, &memo, abandoned);
             let finished = exchange.answer(&source, reply_bytes_max);
             (finished, source.on_their_way.into_inner())
-        })
-        .await
+        };
+        account.run(lane, work).await
     };
     let (finished, on_their_way) =
         answered.unwrap_or_else(|error| (exchange.refuse(error), Vec::new()));
@@ -68,31 +70,30 @@ pub(super) async fn answer(
     done
 }
 
-/// Answers a line that takes little, where it was read.
+/// Answers a line that takes little, where it was read, if nobody else is to go first.
 pub(super) fn answer_at_once(
     services: &Services,
+    account: &Account,
     memo: &SessionMemo,
     view: Option<&Arc<View>>,
     exchange: &Exchange,
 ) -> Option<Done> {
-    let reply_bytes_max = services.reply_bytes_max;
-    let finished = services
-        .at_once
-        .answer(exchange, memo, view, reply_bytes_max)?;
+    let bytes_max = services.reply_bytes_max;
+    let answer = || services.at_once.answer(exchange, memo, view, bytes_max);
+    let finished = account.run_here(answer)??;
     Some(with_room(services, exchange, finished))
 }
 
-/// Looks at watched things again, where that takes little.
+/// Looks at watched things again, where that takes little, if nobody else is to go first.
 pub(super) fn refresh_at_once(
     services: &Services,
+    account: &Account,
     memo: &SessionMemo,
     view: Option<&Arc<View>>,
     refresh: &Refresh,
 ) -> Option<Done> {
-    services
-        .at_once
-        .refresh(refresh, memo, view)
-        .map(Done::Refresh)
+    let look = || services.at_once.refresh(refresh, memo, view);
+    account.run_here(look)?.map(Done::Refresh)
 }
 
 /// The reply with the room it takes, or its refusal when there is none.
@@ -114,15 +115,16 @@ pub(super) async fn refresh(
     refresh: Refresh,
     quota: Arc<Quota>,
     memo: Arc<SessionMemo>,
+    account: Arc<Account>,
 ) -> Done {
     let refresh = Arc::new(refresh);
     let findings = {
         let refresh = Arc::clone(&refresh);
-        let pool = services.pool.clone();
-        pool.run(refresh.lane(), move |abandoned| {
+        let lane = refresh.lane();
+        let work = move |abandoned: &CancellationToken| {
             refresh.answer(&OneView::now(&services, &quota, &memo, abandoned))
-        })
-        .await
+        };
+        account.run(lane, work).await
     };
     Done::Refresh(findings.unwrap_or_else(|_not_done| refresh.refuse()))
 }
@@ -235,6 +237,7 @@ mod tests {
             pending,
             Arc::default(),
             Arc::default(),
+            Arc::new(services.pool.account()),
         )
         .await
         {

@@ -10,6 +10,7 @@ mod broadcast;
 mod client;
 mod corpus;
 mod electrumx;
+mod fairness;
 mod fixture;
 mod memo;
 mod memory;
