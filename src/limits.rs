@@ -39,7 +39,8 @@ pub const AT_ONCE_PAUSE_FACTOR: u32 = 8;
 pub const TURN_LINES_MAX: usize = 128;
 /// Lines of requests that wait behind those until reading pauses: a ping among them is answered at once.
 pub const BACKLOG_BYTES_MAX: usize = 64 * 1024;
-/// Default of `limits.reply-bytes-max`: Electrum's own limit for an incoming message.
+/// Default of `limits.reply-bytes-max`: Electrum's own limit for an incoming message. A reply with its spaces has the
+/// whole cells below it at most.
 pub const REPLY_BYTES_MAX: usize = 8_100_000;
 /// The least that may be set: 2016 headers in hexadecimal digits, and their frame.
 pub const REPLY_BYTES_MIN: usize = 350_000;

@@ -42,7 +42,7 @@ pub struct Services {
     pub pool: ReadPool,
     /// How the server presents itself.
     pub identity: Arc<Identity>,
-    /// Bound on the results of one reply.
+    /// Bound on one reply, in whole cells: what it is filled to is no larger.
     pub reply_bytes_max: usize,
     /// What is told about all sessions together.
     pub counters: Counters,
@@ -55,7 +55,7 @@ pub struct Services {
 }
 
 impl Services {
-    /// Everything that sessions need; `reply_bytes_max` bounds the results of one reply.
+    /// Everything that sessions need; `reply_bytes_max` bounds one reply.
     pub fn new(
         views: watch::Receiver<Option<Arc<View>>>,
         node: Arc<dyn NodeReader>,
@@ -74,7 +74,7 @@ impl Services {
             broadcaster,
             pool,
             identity: Arc::new(identity),
-            reply_bytes_max,
+            reply_bytes_max: reply_bytes_max / limits::CELL_BYTES * limits::CELL_BYTES,
             counters: Counters::default(),
             at_once: AtOnce::new(),
             large_lines: Arc::new(Semaphore::new(limits::LARGE_LINES_MAX)),

@@ -214,7 +214,7 @@ impl Conversation {
 impl Heard {
     /// A fault of the whole line.
     fn fault(error: WireError, close: bool) -> Self {
-        let mut reply = Reply::new(false, 0);
+        let mut reply = Reply::new(false, 1, 0);
         reply.error(None, error);
         Self {
             next: Next::Send(reply.into_line()),

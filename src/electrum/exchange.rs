@@ -114,9 +114,9 @@ impl Exchange {
         !self.batch
     }
 
-    /// Answers every request in it; results that together pass `reply_bytes_max` become errors.
+    /// Answers every request in it; results with which the line would pass `reply_bytes_max` become errors.
     pub fn answer(&self, source: &dyn Source, reply_bytes_max: usize) -> Finished {
-        let mut reply = Reply::new(self.batch, reply_bytes_max);
+        let mut reply = Reply::new(self.batch, self.slots.len(), reply_bytes_max);
         let mut findings = Findings::at(source.view_version());
         for slot in &self.slots {
             let id = slot.id.as_deref();

@@ -88,6 +88,16 @@ mod tests {
     }
 
     #[test]
+    fn what_the_limit_of_replies_allows_is_never_filled_beyond_it() {
+        let most = REPLY_BYTES_MAX / CELL_BYTES * CELL_BYTES;
+        for bytes in most - 2_000..=most {
+            assert!(filled(bytes) <= REPLY_BYTES_MAX, "{bytes}");
+        }
+        // Hence whole cells: these were the lengths of replies once.
+        assert!(filled(REPLY_BYTES_MAX) > REPLY_BYTES_MAX);
+    }
+
+    #[test]
     fn what_leaves_keeps_its_meaning() {
         let mut lines = b"{\"id\":1}\n[{\"id\":2}]\n".to_vec();
         pad(&mut lines);

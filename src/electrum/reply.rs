@@ -6,22 +6,32 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::error::WireError;
+use crate::limits;
 
 /// The reply to one line, while it is written.
 pub(super) struct Reply {
     bytes: Vec<u8>,
     bytes_max: usize,
     batch: bool,
+    /// Requests of the line that have nothing yet.
+    missing: usize,
 }
+
+/// The brackets that end a line, and its end.
+const END_BYTES_MAX: usize = "}]\n".len();
+/// An error with its id: frame and code take 75 bytes, the longest text less than 200.
+const ERROR_BYTES_MAX: usize = limits::ID_BYTES_MAX + 320;
 
 /// A result that does not fit into the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLarge;
 
 impl Reply {
-    /// An empty one; its results may have `bytes_max` bytes together, its errors come on top.
-    pub(super) fn new(batch: bool, bytes_max: usize) -> Self {
+    /// An empty one for so many requests; a result fits into it if the whole line, with errors for all requests that
+    /// follow, has at most `bytes_max` bytes.
+    pub(super) fn new(batch: bool, requests: usize, bytes_max: usize) -> Self {
         Self {
+            missing: requests,
             bytes: if batch { vec![b'['] } else { Vec::new() },
             bytes_max,
             batch,
@@ -35,17 +45,23 @@ impl Reply {
         result: &impl Serialize,
     ) -> Result<(), TooLarge> {
         let before = self.bytes.len();
+        let errors = self
+            .missing
+            .saturating_sub(1)
+            .saturating_mul(ERROR_BYTES_MAX);
+        let rest = errors.saturating_add(END_BYTES_MAX);
         self.begin(id);
         self.bytes.extend_from_slice(b",\"result\":");
         let mut bounded = Bounded {
             bytes: &mut self.bytes,
-            bytes_max: self.bytes_max,
+            bytes_max: self.bytes_max.saturating_sub(rest),
         };
         if serde_json::to_writer(&mut bounded, result).is_err() {
             self.bytes.truncate(before);
             return Err(TooLarge);
         }
         self.bytes.push(b'}');
+        self.missing = self.missing.saturating_sub(1);
         Ok(())
     }
 
@@ -57,6 +73,7 @@ impl Reply {
         let message = serde_json::Value::from(error.message());
         let text = format!(",\"error\":{{\"code\":{code},\"message\":{message}}}}}");
         self.bytes.extend_from_slice(text.as_bytes());
+        self.missing = self.missing.saturating_sub(1);
     }
 
     /// The whole line with its end.
@@ -115,6 +132,7 @@ impl io::Write for Bounded<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::{CatchUp, Speed};
 
     fn text(reply: Reply) -> String {
         String::from_utf8(reply.into_line()).unwrap()
@@ -122,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_result_that_does_not_fit_leaves_no_trace() {
-        let mut reply = Reply::new(true, 100);
+        let mut reply = Reply::new(true, 1, 100);
         assert_eq!(reply.result(None, &1), Ok(()));
         assert_eq!(reply.result(None, &"x".repeat(100)), Err(TooLarge));
         reply.error(None, WireError::ReplyTooLarge);
@@ -134,8 +152,49 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_line_is_as_long_as_the_limit_and_no_longer() {
+        let frame = "{\"jsonrpc\":\"2.0\",\"id\":null,\"result\":\"\"}]\n".len();
+        for (digits, fits) in [(500 - frame, true), (501 - frame, false)] {
+            let mut reply = Reply::new(false, 1, 500);
+            let result = reply.result(None, &"7".repeat(digits));
+            assert_eq!(result.is_ok(), fits);
+            assert!(reply.into_line().len() <= 500);
+        }
+    }
+
+    #[test]
+    fn errors_of_all_who_follow_have_their_room() {
+        let count = limits::BATCH_ITEMS_MAX;
+        let bytes_max = limits::REPLY_BYTES_MIN;
+        let id = RawValue::from_string("7".repeat(limits::ID_BYTES_MAX)).unwrap();
+        let mut reply = Reply::new(true, count, bytes_max);
+        let frame = format!("[{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":\"\"");
+        let others = (count - 1) * ERROR_BYTES_MAX + END_BYTES_MAX;
+        let longest = bytes_max - frame.len() - others;
+        assert!(longest > bytes_max / 3);
+        let too_long = reply.result(Some(&id), &"7".repeat(longest + 1));
+        assert_eq!(too_long, Err(TooLarge));
+        assert_eq!(reply.result(Some(&id), &"7".repeat(longest)), Ok(()));
+        let speed = Some(Speed {
+            blocks_per_minute: u32::MAX,
+            minutes_left: u32::MAX,
+        });
+        let (indexed, target) = (u32::MAX, u32::MAX);
+        let longest_text = WireError::CatchingUp(CatchUp {
+            indexed,
+            target,
+            speed,
+        });
+        for _ in 1..count {
+            reply.error(Some(&id), longest_text);
+        }
+        let bytes = reply.into_line().len();
+        assert!(bytes <= bytes_max, "{bytes}");
+    }
+
+    #[test]
     fn line_breaks_in_texts_are_escaped() {
-        let mut reply = Reply::new(false, 100);
+        let mut reply = Reply::new(false, 1, 100);
         reply.error(
             None,
             WireError::Refused(crate::broadcast::Refusal::NotReady),
