@@ -252,6 +252,27 @@ fn the_manual_says_every_limit_as_it_is() {
     );
 }
 
+#[test]
+fn the_tests_that_the_manual_names_for_limits_are_there() {
+    let manual = fs::read_to_string(root().join("docs/limits.md")).unwrap();
+    let limits = fs::read_to_string(root().join("src/limits.rs")).unwrap();
+    let (_, edges) = manual.split_once("## Tests at the edge").unwrap();
+    let files = sources("src").into_iter().chain(sources("tests/all"));
+    let code: String = files
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let quoted: Vec<&str> = edges.split('`').skip(1).step_by(2).collect();
+    assert!(quoted.len() > 50);
+    for name in quoted {
+        let there = if name.contains(char::is_uppercase) {
+            limits.contains(&format!("pub const {name}:"))
+        } else {
+            code.contains(&format!("fn {name}()")) || code.contains(&format!("fn {name}(\n"))
+        };
+        assert!(there, "docs/limits.md names {name}, which is not there");
+    }
+}
+
 /// The top-level module a file under `src` belongs to; `None` for the crate's roots.
 fn module_of(file: &Path) -> Option<String> {
     let inside = file.strip_prefix(root().join("src")).unwrap();

@@ -9,6 +9,7 @@ mod block_files;
 mod broadcast;
 mod client;
 mod corpus;
+mod edges;
 mod electrumx;
 mod fairness;
 mod fixture;
