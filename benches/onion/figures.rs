@@ -1,6 +1,6 @@
-//! What was measured of Claustrum, and of its peer beside it.
+//! What was measured of Claustrum, and of its peers beside it.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use rig::figures::{median, number, percentile};
 use rig::programs::Program;
 use serde_json::{Value, json};
@@ -44,17 +44,35 @@ impl Figures {
 
     /// A figure that is measured at both; the ratio is the median of the pairs' ratios.
     pub(crate) fn pairs(&mut self, what: &str, unit: &str, pairs: &Pairs) -> Result<()> {
-        let ratio = pairs.ratio();
+        let ratio = ratio(&pairs.claustrum, &pairs.peer);
         let value = json!({ "claustrum": pairs.claustrum, "peer": pairs.peer, "ratio": ratio });
-        let text = |values: &[f64]| format!("{} {unit}", number(median(values)));
-        let (ours, theirs) = (text(&pairs.claustrum), text(&pairs.peer));
-        self.add(what, unit, &value, [&ours, &theirs, &format!("{ratio:.2}")])
+        let [ours, theirs] = [&pairs.claustrum, &pairs.peer].map(|values| shown(values, unit));
+        self.add(what, unit, &value, &[ours, theirs, format!("{ratio:.2}")])
     }
 
     /// A figure in words, where a ratio says nothing.
     pub(crate) fn words(&mut self, what: &str, claustrum: &str, peer: &str) -> Result<()> {
         let value = json!({ "claustrum": claustrum, "peer": peer });
-        self.add(what, "", &value, [claustrum, peer, ""])
+        let cells = [claustrum, peer, ""].map(str::to_owned);
+        self.add(what, "", &value, &cells)
+    }
+
+    /// From here on figures are of these servers, Claustrum first.
+    pub(crate) fn begin_servers(&mut self, names: &[&str]) {
+        self.0.begin_columns(names);
+    }
+
+    /// A figure that is measured at each server; beside that of another one stands Claustrum's divided by it, the median
+    /// of the rounds that have both.
+    pub(crate) fn servers(&mut self, what: &str, unit: &str, values: &[Vec<f64>]) -> Result<()> {
+        let (ours, others) = values.split_first().context("a figure of nobody")?;
+        let mut cells = vec![shown(ours, unit)];
+        cells.extend(
+            others
+                .iter()
+                .map(|theirs| format!("{} ({:.3})", shown(theirs, unit), ratio(ours, theirs))),
+        );
+        self.add(what, unit, &json!(values), &cells)
     }
 
     /// From here on figures are of Claustrum alone.
@@ -66,8 +84,7 @@ impl Figures {
     pub(crate) fn spread(&mut self, what: &str, unit: &str, values: &[f64]) -> Result<()> {
         let cells =
             [50, 0, 100].map(|percent| format!("{} {unit}", number(percentile(values, percent))));
-        let [median, least, most] = &cells;
-        self.add(what, unit, &json!(values), [median, least, most])
+        self.add(what, unit, &json!(values), &cells)
     }
 
     /// All tables in Markdown.
@@ -75,9 +92,9 @@ impl Figures {
         self.0.table()
     }
 
-    fn add(&mut self, what: &str, unit: &str, value: &Value, cells: [&str; 3]) -> Result<()> {
+    fn add(&mut self, what: &str, unit: &str, value: &Value, cells: &[String]) -> Result<()> {
         let line = json!({ "figure": what, "unit": unit, "value": value });
-        self.0.add(what, &line, &cells.map(str::to_owned))
+        self.0.add(what, &line, cells)
     }
 }
 
@@ -88,10 +105,16 @@ impl Pairs {
             Side::Peer => self.peer.push(value),
         }
     }
+}
 
-    fn ratio(&self) -> f64 {
-        let pairs = self.claustrum.iter().zip(&self.peer);
-        let ratios: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
-        median(&ratios)
-    }
+/// The median of the ratios of the measurements that were taken in turn.
+fn ratio(ours: &[f64], theirs: &[f64]) -> f64 {
+    let pairs = ours.iter().zip(theirs);
+    let ratios: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
+    median(&ratios)
+}
+
+/// The median, for a table.
+fn shown(values: &[f64], unit: &str) -> String {
+    format!("{} {unit}", number(median(values)))
 }

@@ -1,7 +1,8 @@
 //! Figures of the product as its clients see it: the release binary behind its onion service on a private Tor network,
-//! beside a C Tor onion service in front of `examples/loopback`; then transactions that leave. `make bench` runs it.
+//! beside a C Tor onion service in front of `examples/loopback`; then transactions that leave, and wallets that load,
+//! beside ElectrumX too. `make bench` runs it.
 //!
-//! Both are measured in turn within one run, so that what else the machine does falls on both. The table goes to
+//! All are measured in turn within one run, so that what else the machine does falls on all. The tables go to
 //! standard output, every single measurement to `target/bench/onion.jsonl`.
 
 #![expect(
@@ -13,6 +14,7 @@
 mod broadcast;
 mod contest;
 mod figures;
+mod wallets;
 
 use std::io::Write as _;
 
@@ -32,14 +34,22 @@ const THROUGHPUT_REQUESTS: u32 = 3;
 /// Clients of a burst, and pairs of bursts.
 const BURSTS: [(usize, usize); 2] = [(30, 5), (200, 3)];
 
-/// With the word `broadcast`, the transactions that leave alone.
+/// With the word `broadcast` or `wallets`, that part alone; with `small`, wallets so small that only what they find means
+/// something.
 fn main() -> Result<()> {
+    let is_said = |word: &str| std::env::args().any(|argument| argument == word);
+    let all = !is_said("broadcast") && !is_said("wallets");
     let mut figures = Figures::begin()?;
-    if !std::env::args().any(|word| word == "broadcast") {
+    if all {
         compare(&mut figures)?;
     }
-    figures.begin_spreads();
-    broadcast::measure(&mut figures)?;
+    if all || is_said("broadcast") {
+        figures.begin_spreads();
+        broadcast::measure(&mut figures)?;
+    }
+    if all || is_said("wallets") {
+        wallets::measure(&mut figures, is_said("small"))?;
+    }
     let load = format!(
         "{}\nLoad average at the end: {}\n",
         figures.table(),

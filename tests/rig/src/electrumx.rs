@@ -1,5 +1,6 @@
 //! ElectrumX, the server that the protocol text was written beside, as something to compare with: its limits are off,
-//! it looks for blocks and transactions all the time, and it keeps its index in memory.
+//! it looks for blocks and transactions all the time, it keeps its index in memory, and unless told otherwise it answers
+//! at once.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpStream};
@@ -30,6 +31,15 @@ pub struct ElectrumX {
 impl ElectrumX {
     /// Starts it over a node with `txindex`; returns when it has read the chain.
     pub fn start(node: &Node) -> Result<Self> {
+        Self::start_with(node, "0")
+    }
+
+    /// The same, with answers that wait up to a second for others to share a packet with, as it is shipped.
+    pub fn start_waiting(node: &Node) -> Result<Self> {
+        Self::start_with(node, "1")
+    }
+
+    fn start_with(node: &Node, waits: &str) -> Result<Self> {
         let folder = Folder::new("electrumx")?;
         let port = ports::free()?;
         let output = File::create(folder.join("output"))
@@ -56,6 +66,8 @@ impl ElectrumX {
                 .env("DAEMON_POLL_INTERVAL_MEMPOOL", "50")
                 // The order of sets is then the same in every run.
                 .env("PYTHONHASHSEED", "0")
+                // Of start.py.
+                .env("WAITS", waits)
                 .stdin(Stdio::null())
                 .stdout(output.try_clone()?)
                 .stderr(output),
@@ -75,6 +87,11 @@ impl ElectrumX {
         stream
             .map(Line::new)
             .with_context(|| format!("failed to connect to ElectrumX: {}", self.output()))
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// All it has written.

@@ -12,6 +12,7 @@ pub mod electrum_wallet;
 pub mod electrumx;
 pub mod figures;
 pub mod gate;
+pub mod meter;
 pub mod node;
 pub mod oracle;
 pub mod peer;
@@ -28,4 +29,5 @@ pub mod tor_network;
 pub mod trace;
 pub mod wallet;
 
+mod forward;
 mod guard;

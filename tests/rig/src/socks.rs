@@ -99,6 +99,11 @@ impl Line {
         }
     }
 
+    /// Whether a whole line has come already, so that reading it waits for nothing.
+    pub fn has_line(&self) -> bool {
+        self.reader.buffer().contains(&b'\n')
+    }
+
     /// A request and its whole reply; notifications that come first are kept.
     #[expect(
         clippy::needless_pass_by_value,

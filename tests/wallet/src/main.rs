@@ -1,6 +1,7 @@
 //! A wallet's visit to an Electrum server, by a client library that is not ours.
 
 mod keep;
+mod load;
 mod measure;
 mod report;
 mod send;
@@ -44,6 +45,13 @@ enum Command {
         way: Way,
         #[command(flatten)]
         keep: keep::Options,
+    },
+    /// Loads many scripts with all their transactions.
+    Load {
+        #[command(flatten)]
+        way: Way,
+        #[command(flatten)]
+        load: load::Options,
     },
     /// Opens many connections at once, each with a SOCKS user name and so a circuit of its own.
     Burst {
@@ -123,6 +131,13 @@ fn main() -> Result<()> {
             match way.connect(&way.user)? {
                 ClientType::TCP(client) => keep::keep(client, &keep, &report),
                 ClientType::Socks5(client) => keep::keep(client, &keep, &report),
+            }
+        }
+        Command::Load { way, load } => {
+            let report = Report { json: way.json };
+            match way.connect(&way.user)? {
+                ClientType::TCP(client) => load::load(&client, &load, &report),
+                ClientType::Socks5(client) => load::load(&client, &load, &report),
             }
         }
         Command::Burst { way, n } => measure::burst(&way, n),

@@ -179,6 +179,13 @@ impl Report {
         );
     }
 
+    pub(crate) fn loaded(&self, scripts: usize, transactions: usize) {
+        self.say(
+            &format!("loaded {scripts} scripts with {transactions} transactions"),
+            &json!({ "step": "loaded", "scripts": scripts, "transactions": transactions }),
+        );
+    }
+
     pub(crate) fn done(&self) {
         self.say("done", &json!({ "step": "done" }));
     }
