@@ -39,6 +39,10 @@ pub const AT_ONCE_PAUSE_FACTOR: u32 = 8;
 pub const TURN_LINES_MAX: usize = 128;
 /// Lines of requests that wait behind those until reading pauses: a ping among them is answered at once.
 pub const BACKLOG_BYTES_MAX: usize = 64 * 1024;
+/// Cores of the machine for each thread that runs Tor and sessions, at least one thread: a request takes half a dozen
+/// steps there, and one that is handed to another thread waits for a core each time. Reads and blocks have threads of
+/// their own.
+pub const CORES_PER_RUNTIME_THREAD: usize = 2;
 /// Default of `limits.reply-bytes-max`: Electrum's own limit for an incoming message. A reply with its spaces has the
 /// whole cells below it at most.
 pub const REPLY_BYTES_MAX: usize = 8_100_000;

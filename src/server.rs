@@ -21,7 +21,9 @@ pub type Watch = Box<dyn FnMut(&Status) + Send>;
 
 /// Serves until a signal ends it or a part fails. A second signal ends it at once.
 pub fn run(config: &Config, installation: &Installation, watch: Watch) -> Result<(), Error> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads((cores / limits::CORES_PER_RUNTIME_THREAD).max(1))
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
