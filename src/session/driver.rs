@@ -96,8 +96,9 @@ impl<'a> Session<'a> {
         self.look_at(&mut views);
         loop {
             self.take_lines();
-            self.forget();
             self.start_work();
+            // After what was looked at again just now, without a request.
+            self.forget();
             if self.may_read() && self.input.holds_unheard() {
                 // What was started made room for what has arrived; reading now would find no space for more.
                 continue;
