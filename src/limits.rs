@@ -98,6 +98,8 @@ pub const SESSION_TRANSACTIONS_WINDOW: Duration = Duration::from_secs(600);
 pub const REFRESH_RETRY: Duration = Duration::from_secs(1);
 /// What a session may keep of the answers it gave: it grows with what one client asks for.
 pub const MEMO_BYTES_MAX: usize = 256 * 1024;
+/// What all sessions together may keep; one that grows beyond it forgets.
+pub const MEMOS_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Txids among it, none of an answer with more: a table of these takes 148 KiB, and one more would double it.
 pub const MEMO_TXIDS_MAX: usize = 3_584;
 /// Statuses among it, those that were used last: they take 96 KiB.

@@ -9,11 +9,13 @@ mod budget;
 mod counters;
 mod deadlines;
 mod driver;
+mod memo_room;
 mod outbound;
 mod pool;
 mod work;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
@@ -52,6 +54,8 @@ pub struct Services {
     large_lines: Arc<Semaphore>,
     /// Room, in KiB, for large replies that wait for their clients.
     outbound_room: Arc<Semaphore>,
+    /// Bytes of what sessions keep of their answers.
+    memos: Arc<AtomicUsize>,
 }
 
 impl Services {
@@ -79,6 +83,7 @@ impl Services {
             at_once: AtOnce::new(),
             large_lines: Arc::new(Semaphore::new(limits::LARGE_LINES_MAX)),
             outbound_room: Arc::new(Semaphore::new(outbound_room)),
+            memos: Arc::default(),
         }
     }
 

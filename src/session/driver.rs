@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::deadlines::{Deadlines, Faults};
+use super::memo_room::MemoRoom;
 use super::outbound::Outbound;
 use super::pool::Account;
 use super::work::{self, Done, Pending};
@@ -27,6 +28,7 @@ pub(super) struct Session<'a> {
     conversation: Conversation,
     quota: Arc<Quota>,
     memo: Arc<SessionMemo>,
+    memo_room: MemoRoom,
     account: Arc<Account>,
     input: LineBuffer,
     /// Held while a long line arrives.
@@ -68,6 +70,7 @@ impl<'a> Session<'a> {
             conversation: Conversation::new(Arc::clone(&services.identity)),
             quota: Arc::default(),
             memo: Arc::default(),
+            memo_room: MemoRoom::new(&services.memos),
             account: Arc::new(services.pool.account()),
             input: LineBuffer::new(limits::LINE_BYTES_MAX),
             large_line: None,
@@ -288,10 +291,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Keeps nothing of its answers for a client that asks no more.
-    fn forget(&self) {
-        if self.forgets_at().is_some_and(|at| at <= Instant::now()) {
+    /// Keeps nothing of its answers for a client that asks no more, or when there is no room for it.
+    fn forget(&mut self) {
+        let is_over = self.forgets_at().is_some_and(|at| at <= Instant::now());
+        if is_over || !self.memo_room.take(self.memo.bytes()) {
             self.memo.clear();
+            self.memo_room.take(self.memo.bytes());
         }
     }
 

@@ -69,6 +69,10 @@ fn parts() -> BTreeMap<&'static str, (usize, usize)> {
             always(limits::OUTBOUND_BYTES_MAX),
         ),
         (
+            "sessions: answers kept",
+            (limits::MEMOS_BYTES_MAX / 2, limits::MEMOS_BYTES_MAX),
+        ),
+        (
             "transactions on their way",
             (queue, queue + connections * limits::PEER_BYTES_MAX),
         ),
