@@ -38,6 +38,8 @@ pub struct Config {
     pub protocol_max: ProtocolVersion,
     /// Name shown to wallets.
     pub server_name: String,
+    /// Whether blocks and the mempool are told at moments and in sizes that are alike for all.
+    pub uniform_ticks: bool,
     /// Largest answer to one request, in bytes.
     pub reply_bytes_max: usize,
     /// How transactions leave.
@@ -142,6 +144,7 @@ impl Config {
             sync_memory,
             protocol_max,
             server_name,
+            uniform_ticks: said.uniform_ticks.unwrap_or(false),
             reply_bytes_max,
             broadcast,
         })
@@ -444,6 +447,7 @@ mod tests {
             "sync-memory",
             "protocol-max",
             "server-name",
+            "uniform-ticks",
             "limits",
             "broadcast",
         ];

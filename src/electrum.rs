@@ -28,7 +28,7 @@ pub use conversation::{Conversation, Heard, Next};
 pub use error::WireError;
 pub use exchange::{Exchange, Finished, Lane, Source};
 pub use frame::{LineBuffer, LineTooLong};
-pub use padding::{filled, filled_max, pad};
+pub use padding::{filled, filled_max, pad, pad_from};
 pub use subscriptions::{Findings, Refresh};
 pub use version::{ProtocolVersion, UnknownVersion};
 

@@ -66,7 +66,7 @@ impl Engine {
             protocol_max: config.protocol_max,
         };
         let reads = ReadPool::new(threads);
-        let services = Services::new(
+        let mut services = Services::new(
             views,
             node,
             broadcaster,
@@ -74,6 +74,7 @@ impl Engine {
             identity,
             config.reply_bytes_max,
         );
+        services.uniform_ticks = config.uniform_ticks;
         Ok(Self {
             services: Arc::new(services),
             progress: follower.progress(),

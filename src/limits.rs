@@ -96,6 +96,14 @@ pub const SESSION_TRANSACTIONS_MAX: usize = 10;
 pub const SESSION_TRANSACTIONS_WINDOW: Duration = Duration::from_secs(600);
 /// A status that could not be computed is tried again after this time, or with the next view.
 pub const REFRESH_RETRY: Duration = Duration::from_secs(1);
+/// With `uniform-ticks`: how long after a block all sessions write what it changed; few statuses take longer to find.
+pub const BLOCK_TICK: Duration = Duration::from_secs(1);
+/// What they write then at least: a header and the statuses of three scripts fit.
+pub const BLOCK_TICK_BYTES: usize = 2 * CELL_BYTES;
+/// With `uniform-ticks`: the shortest pause between two looks at what the mempool changed.
+pub const MEMPOOL_TICK_MIN: Duration = Duration::from_secs(3);
+/// The longest.
+pub const MEMPOOL_TICK_MAX: Duration = Duration::from_secs(8);
 /// What a session may keep of the answers it gave: it grows with what one client asks for.
 pub const MEMO_BYTES_MAX: usize = 256 * 1024;
 /// What all sessions together may keep; one that grows beyond it forgets.

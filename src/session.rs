@@ -12,6 +12,7 @@ mod driver;
 mod memo_room;
 mod outbound;
 mod pool;
+mod ticks;
 mod work;
 
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub struct Services {
     pub identity: Arc<Identity>,
     /// Bound on one reply, in whole cells: what it is filled to is no larger.
     pub reply_bytes_max: usize,
+    /// Whether a block makes every session that watches something write the same, and the mempool is told at ticks.
+    pub uniform_ticks: bool,
     /// What is told about all sessions together.
     pub counters: Counters,
     /// Where answers are sought first.
@@ -79,6 +82,7 @@ impl Services {
             pool,
             identity: Arc::new(identity),
             reply_bytes_max: reply_bytes_max / limits::CELL_BYTES * limits::CELL_BYTES,
+            uniform_ticks: false,
             counters: Counters::default(),
             at_once: AtOnce::new(),
             large_lines: Arc::new(Semaphore::new(limits::LARGE_LINES_MAX)),

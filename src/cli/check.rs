@@ -132,7 +132,7 @@ fn text(config: &Config) -> String {
     let fee_rate_max = Amount::from_sat(broadcast.fee_rate_max.0);
     format!(
         "data-dir = {:?}\nnetwork = \"{}\"\nnode-dir = {:?}\nnode-rpc = \"{}\"\nnode-cookie = {:?}\n{tor}\n{jobs}\n\
-         sync-memory = {}\nprotocol-max = \"{}\"\nserver-name = {:?}\n\n[limits]\nreply-bytes-max = {}\n\n\
+         sync-memory = {}\nprotocol-max = \"{}\"\nserver-name = {:?}\nuniform-ticks = {}\n\n[limits]\nreply-bytes-max = {}\n\n\
          [broadcast]\nmethod = \"{}\"\nnetworks = {networks:?}\ndeliveries = {}\nanswer-wait-s = {}\n\
          max-fee-rate-btc-kvb = {}\n# peers: {} are set, and {} exclude\n",
         config.data_dir.display().to_string(),
@@ -143,6 +143,7 @@ fn text(config: &Config) -> String {
         config.sync_memory / config::MIB,
         config.protocol_max.as_str(),
         config.server_name,
+        config.uniform_ticks,
         config.reply_bytes_max,
         broadcast.method,
         broadcast.deliveries,

@@ -60,6 +60,14 @@ pub struct RawConfig {
         global = true
     )]
     pub server_name: Option<String>,
+    /// Whether blocks and the mempool are told at moments and in sizes that are alike for all [default: false]
+    #[arg(
+        long,
+        env = "CLAUSTRUM_UNIFORM_TICKS",
+        value_name = "BOOL",
+        global = true
+    )]
+    pub uniform_ticks: Option<bool>,
     /// Bounds that an operator may move.
     #[command(flatten)]
     pub limits: RawLimits,
@@ -168,6 +176,7 @@ impl RawConfig {
             sync_memory: self.sync_memory.or(lower.sync_memory),
             protocol_max: self.protocol_max.or(lower.protocol_max),
             server_name: self.server_name.or(lower.server_name),
+            uniform_ticks: self.uniform_ticks.or(lower.uniform_ticks),
             limits: RawLimits {
                 reply_bytes_max: self.limits.reply_bytes_max.or(lower.limits.reply_bytes_max),
             },

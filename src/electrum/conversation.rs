@@ -127,6 +127,12 @@ impl Conversation {
         self.subscriptions.refreshed(findings, version, lines);
     }
 
+    /// Appends what the client was told last of something that it watches, if there is such a thing: it reads the same
+    /// again.
+    pub fn repeat(&self, lines: &mut Vec<u8>) {
+        self.subscriptions.repeat(self.spoken(), lines);
+    }
+
     fn slot(
         &mut self,
         member: Member<'_>,

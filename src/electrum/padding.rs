@@ -8,7 +8,12 @@ const LONGEST: usize = REPLY_BYTES_MAX / CELL_BYTES * CELL_BYTES;
 /// Fills the last line of a write with spaces before its last bracket, until the write has the size that [`filled`]
 /// tells. White space inside JSON means nothing to its reader.
 pub fn pad(lines: &mut Vec<u8>) {
-    let size = filled(lines.len());
+    pad_from(lines, 0);
+}
+
+/// The same, to a size that is not below `least`.
+pub fn pad_from(lines: &mut Vec<u8>, least: usize) {
+    let size = filled(lines.len()).max(least);
     // A line ends with a bracket and a newline.
     if let Some((before, &[bracket, newline])) = lines.split_last_chunk() {
         let before = before.len();

@@ -219,30 +219,37 @@ impl Subscriptions {
         if let Some(tip) = findings.tip
             && let Some(header) = self.tip.refreshed(tip, version, seen)
         {
-            let params = [Tip::of(header.height, &header.bytes)];
-            notify(lines, "blockchain.headers.subscribe", &params);
+            notify_tip(lines, header);
         }
         for (script_hash, status) in &findings.statuses {
             if let Some(watch) = self.scripts.get_mut(script_hash)
                 && let Some(status) = watch.refreshed(*status, version, seen)
             {
-                let params = (script_hash.to_wire(), status.map(|status| status.to_wire()));
-                let method = if spoken < ProtocolVersion::V1_7 {
-                    "blockchain.scripthash.subscribe"
-                } else {
-                    "blockchain.scriptpubkey.subscribe"
-                };
-                notify(lines, method, &params);
+                notify_status(lines, spoken, script_hash, status);
             }
         }
         for (outpoint, status) in &findings.outpoints {
             if let Some((_, watch)) = self.outpoints.get_mut(outpoint)
                 && let Some(status) = watch.refreshed(*status, version, seen)
             {
-                let OutPoint { txid, vout } = outpoint.expose();
-                let params = (txid.to_string(), vout, Outpoint::from(&status));
-                notify(lines, "blockchain.outpoint.subscribe", &params);
+                notify_outpoint(lines, *outpoint, &status);
             }
+        }
+    }
+
+    /// Appends what the client was told last of one watched thing, the tip before all.
+    pub(super) fn repeat(&self, spoken: ProtocolVersion, lines: &mut Vec<u8>) {
+        let told =
+            |(script_hash, watch): (&ScriptHash, &Watch<_>)| Some((*script_hash, watch.told?));
+        let outpoint_told = |(outpoint, (_, watch)): (&ClientOutpoint, &(ScriptHash, Watch<_>))| {
+            Some((*outpoint, watch.told?))
+        };
+        if let Some(header) = self.tip.told {
+            notify_tip(lines, header);
+        } else if let Some((script_hash, status)) = self.scripts.iter().find_map(told) {
+            notify_status(lines, spoken, &script_hash, status);
+        } else if let Some((outpoint, status)) = self.outpoints.iter().find_map(outpoint_told) {
+            notify_outpoint(lines, outpoint, &status);
         }
     }
 
@@ -250,6 +257,32 @@ impl Subscriptions {
         let watched = self.scripts.len().saturating_add(self.outpoints.len());
         watched >= limits::SUBSCRIPTIONS_PER_SESSION_MAX
     }
+}
+
+fn notify_tip(lines: &mut Vec<u8>, header: Header) {
+    let params = [Tip::of(header.height, &header.bytes)];
+    notify(lines, "blockchain.headers.subscribe", &params);
+}
+
+fn notify_status(
+    lines: &mut Vec<u8>,
+    spoken: ProtocolVersion,
+    script_hash: &ScriptHash,
+    status: Option<StatusHash>,
+) {
+    let params = (script_hash.to_wire(), status.map(|status| status.to_wire()));
+    let method = if spoken < ProtocolVersion::V1_7 {
+        "blockchain.scripthash.subscribe"
+    } else {
+        "blockchain.scriptpubkey.subscribe"
+    };
+    notify(lines, method, &params);
+}
+
+fn notify_outpoint(lines: &mut Vec<u8>, outpoint: ClientOutpoint, status: &OutpointStatus) {
+    let OutPoint { txid, vout } = outpoint.expose();
+    let params = (txid.to_string(), vout, Outpoint::from(status));
+    notify(lines, "blockchain.outpoint.subscribe", &params);
 }
 
 impl Refresh {

@@ -14,11 +14,12 @@ use super::deadlines::{Deadlines, Faults};
 use super::memo_room::MemoRoom;
 use super::outbound::Outbound;
 use super::pool::Account;
+use super::ticks::Ticks;
 use super::work::{self, Done, Pending};
 use super::{EndReason, Services};
 use crate::broadcast::Quota;
 use crate::chain::ScriptHash;
-use crate::electrum::{Conversation, Heard, LineBuffer, LineTooLong, Next};
+use crate::electrum::{self, Conversation, Heard, LineBuffer, LineTooLong, Next};
 use crate::limits;
 use crate::query::{Changed, SessionMemo, View};
 
@@ -42,6 +43,7 @@ pub(super) struct Session<'a> {
     refreshing: bool,
     /// Not before this is anything looked at again.
     refresh_from: Instant,
+    ticks: Ticks,
     outbound: Outbound,
     deadlines: Deadlines,
     faults: Faults,
@@ -80,6 +82,7 @@ impl<'a> Session<'a> {
             jobs: JoinSet::new(),
             refreshing: false,
             refresh_from: Instant::now(),
+            ticks: Ticks::new(services.uniform_ticks),
             outbound: Outbound::new(),
             deadlines: Deadlines::new(),
             faults: Faults::new(),
@@ -102,6 +105,7 @@ impl<'a> Session<'a> {
             self.start_work();
             // After what was looked at again just now, without a request.
             self.forget();
+            self.tick();
             if self.may_read() && self.input.holds_unheard() {
                 // What was started made room for what has arrived; reading now would find no space for more.
                 continue;
@@ -206,7 +210,10 @@ impl<'a> Session<'a> {
         let large_line = self.large_line.take();
         match heard.next {
             Next::Nothing => {}
-            Next::Send(line) => self.outbound.push(line, None),
+            Next::Send(line) => {
+                self.outbound.push(self.ticks.release(), None);
+                self.outbound.push(line, None);
+            }
             Next::Work(exchange) => {
                 self.backlog_bytes = self.backlog_bytes.saturating_add(bytes);
                 self.backlog.push_back(Pending {
@@ -266,6 +273,23 @@ impl<'a> Session<'a> {
                 Arc::clone(&self.account),
             ));
         }
+        if !self.refreshing && self.may_read() && self.refresh_from <= Instant::now() {
+            self.refresh_from = self.ticks.next_look().unwrap_or(self.refresh_from);
+        }
+    }
+
+    /// Tells what a block changed when its moment has come, in a write of the size that all sessions write then: one
+    /// that has nothing to tell repeats what the client knows.
+    fn tick(&mut self) {
+        if !self.ticks.come() {
+            return;
+        }
+        let mut lines = self.ticks.release();
+        if lines.is_empty() && self.may_read() {
+            self.conversation.repeat(&mut lines);
+        }
+        electrum::pad_from(&mut lines, limits::BLOCK_TICK_BYTES);
+        self.outbound.push(lines, None);
     }
 
     fn start(&mut self, pending: Pending) {
@@ -309,6 +333,7 @@ impl<'a> Session<'a> {
         match done {
             Done::Exchange(finished, room) => {
                 let line = self.conversation.finished(finished);
+                self.outbound.push(self.ticks.release(), None);
                 self.outbound.push(line, room);
             }
             Done::Refresh(findings) => {
@@ -318,7 +343,7 @@ impl<'a> Session<'a> {
                 }
                 let mut lines = Vec::new();
                 self.conversation.refreshed(&findings, &mut lines);
-                self.outbound.push(lines, None);
+                self.outbound.push(self.ticks.hold(lines), None);
             }
         }
     }
@@ -338,7 +363,9 @@ impl<'a> Session<'a> {
         };
         self.conversation
             .view_published(view.version, view.tip(), affected);
-        self.refresh_from = Instant::now();
+        if self.ticks.view(view.tip().map(|tip| tip.hash)) {
+            self.refresh_from = Instant::now();
+        }
     }
 
     /// Whether it is over, and why.
@@ -371,7 +398,8 @@ impl<'a> Session<'a> {
         let cancelled = self.cancelled.map(|at| (at, Some(EndReason::Cancelled)));
         let refresh = Some((self.refresh_from, None));
         let forget = self.forgets_at().map(|at| (at, None));
-        let all = [cancelled, writing, reading, refresh, forget];
+        let tick = self.ticks.due_at().map(|at| (at, None));
+        let all = [cancelled, writing, reading, refresh, forget, tick];
         all.into_iter().flatten()
     }
 }

@@ -1,6 +1,7 @@
 //! What somebody sees who counts bytes: whatever is asked and told, each flush of a session has one of a few sizes.
 
 mod recording;
+mod ticks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
