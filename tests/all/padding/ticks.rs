@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use claustrum::chain::ScriptHash;
 use claustrum::limits;
+use claustrum::query::{Changes, Readiness, View};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::STREAM_BYTES;
 use super::recording::{Record, Recording};
 use crate::client::Client;
-use crate::fixture::{Fixture, script_hash};
+use crate::fixture::{Fixture, script, script_hash};
 
 const PAID: u8 = 20;
 const STEP: Duration = Duration::from_millis(50);
@@ -100,4 +104,53 @@ async fn an_answer_leaves_after_what_is_held() {
             assert_eq!(client.line().await.unwrap(), told, "repeated at the tick");
         }
     }
+}
+
+/// After a change without a block, how long a session's word of it takes.
+async fn told_of_the_mempool_after(uniform: bool) -> Duration {
+    let mut fixture = Fixture::three_blocks();
+    let mut services = fixture.services();
+    let begun = fixture.views().borrow().clone().unwrap();
+    let (publish, views) = watch::channel(Some(Arc::clone(&begun)));
+    let shared = Arc::get_mut(&mut services).unwrap();
+    (shared.views, shared.uniform_ticks) = (views, uniform);
+    let mut client = Client::connect(&services);
+    let hash = script_hash(PAID);
+    client
+        .ask(&format!(
+            r#"{{"id":1,"method":"blockchain.scripthash.subscribe","params":["{hash}"]}}"#
+        ))
+        .await;
+    fixture.mine(PAID, &[]);
+    let mined = fixture.views().borrow().clone().unwrap();
+    // A block of which the session learns later, with the same tip, that it paid to the script.
+    let follow = |view: &View, changes| {
+        let (snapshot, mempool) = (Arc::clone(&mined.snapshot), Arc::clone(&view.mempool));
+        Arc::new(view.followed_by(snapshot, mempool, Readiness::Ready, changes))
+    };
+    let silent = follow(&begun, Changes::default());
+    publish.send_replace(Some(Arc::clone(&silent)));
+    // Past the tick of the block, before the first look at the mempool.
+    tokio::time::sleep(limits::BLOCK_TICK + STEP).await;
+    if uniform {
+        let repeated = client.line().await.unwrap();
+        assert!(repeated.contains("null"), "{repeated}");
+    }
+    let scripts = vec![mined.snapshot.prefix(&ScriptHash::of(&script(PAID)))];
+    publish.send_replace(Some(follow(&silent, Changes { scripts })));
+    let published = Instant::now();
+    let told = client.line().await.unwrap();
+    assert!(told.contains(&hash) && !told.contains("null"), "{told}");
+    published.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_mempool_is_told_at_ticks() {
+    let waited = told_of_the_mempool_after(true).await;
+    let first = limits::MEMPOOL_TICK_MIN.saturating_sub(limits::BLOCK_TICK + 2 * STEP);
+    assert!(
+        waited >= first && waited <= limits::MEMPOOL_TICK_MAX,
+        "{waited:?}"
+    );
+    assert_eq!(told_of_the_mempool_after(false).await, Duration::ZERO);
 }
