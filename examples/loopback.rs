@@ -15,6 +15,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
@@ -25,8 +26,11 @@ use claustrum::engine::{Engine, node_settings};
 use claustrum::installation::Installation;
 use claustrum::node::Sender;
 use claustrum::{hardening, limits, redact, telemetry};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Between two attempts to take a connection while the process has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Parser)]
 #[command(args_override_self = true)]
@@ -97,11 +101,7 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
     loop {
         tokio::select! {
-            accepted = listener.accept() => {
-                let (stream, _) = accepted.context("accept")?;
-                stream.set_nodelay(true).context("accept")?;
-                engine.serve(stream);
-            }
+            stream = next_client(&listener) => engine.serve(stream),
             error = engine.ended() => return Err(error.into()),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -111,4 +111,16 @@ async fn serve(
     engine.stop().await;
     eprintln!("loopback: sessions were held back {pauses} times");
     Ok(())
+}
+
+/// The next connection, as soon as there is room for one: without a descriptor for it, it waits in the kernel.
+async fn next_client(listener: &TcpListener) -> TcpStream {
+    loop {
+        let accepted = listener.accept().await;
+        let ready = accepted.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream));
+        match ready {
+            Ok(stream) => return stream,
+            Err(_none_now) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
 }

@@ -388,11 +388,15 @@ mod tests {
         let notified = r#"{"method":"server.ping","params":{"data":"abcdef"}}"#;
         assert_eq!(sent(say(&mut conversation, notified)), "");
         // More than is given at once is work, which the limit of replies bounds.
-        let line = format!(
-            r#"{{"id":1,"method":"server.ping","params":[{}]}}"#,
-            limits::PONG_AT_ONCE_MAX + 1
-        );
-        assert!(matches!(say(&mut conversation, &line).next, Next::Work(_)));
+        for (digits, at_once) in [
+            (limits::PONG_AT_ONCE_MAX, true),
+            (limits::PONG_AT_ONCE_MAX + 1, false),
+        ] {
+            let line = format!(r#"{{"id":1,"method":"server.ping","params":[{digits}]}}"#);
+            let next = say(&mut conversation, &line).next;
+            assert_eq!(matches!(next, Next::Send(_)), at_once, "{digits}");
+            assert_eq!(matches!(next, Next::Work(_)), !at_once, "{digits}");
+        }
     }
 
     #[test]

@@ -335,4 +335,24 @@ mod tests {
         let (line, room) = answered(&services, large(&mut conversation)).await;
         assert!(room == 0 && line.contains("too much to do"));
     }
+
+    #[tokio::test]
+    async fn a_reply_needs_room_from_one_byte_above_the_free_ones() {
+        let services = services(NotReady);
+        let mut conversation = Conversation::new(Arc::clone(&services.identity));
+        let exchange = large(&mut conversation).exchange;
+        for (bytes, needs_room) in [
+            (limits::LARGE_REPLY_BYTES, false),
+            (limits::LARGE_REPLY_BYTES + 1, true),
+        ] {
+            let finished = Finished {
+                line: vec![b'0'; bytes],
+                ..exchange.refuse(WireError::Busy)
+            };
+            let Done::Exchange(_, room) = with_room(&services, &exchange, finished) else {
+                panic!("a refresh");
+            };
+            assert_eq!(room.is_some(), needs_room, "{bytes}");
+        }
+    }
 }

@@ -1,17 +1,23 @@
 //! Bounds of sessions at their edge: what has exactly the size is served, and one more gets its defined error.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use bitcoin::constants::genesis_block;
+use bitcoin::{OutPoint, consensus};
+use claustrum::chain::{ConnectedBlock, Network, PackedBlock};
 use claustrum::electrum::ProtocolVersion;
+use claustrum::index::Index;
 use claustrum::limits;
+use claustrum::query::{Readiness, View};
 use claustrum::session::EndReason;
 use rig::node::{self, Node};
 use rig::server::{Loopback, Options};
 use rig::socks::Line;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::AsyncBufReadExt as _;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::client::{self, Client, nothing_indexed};
@@ -127,6 +133,104 @@ async fn a_reply_one_byte_too_long_is_refused_and_spaces_never_make_one() {
             assert!(told.contains("pong_len is above"), "{told}");
         }
     }
+}
+
+#[tokio::test]
+async fn of_more_headers_than_fit_in_an_answer_the_first_are_told() {
+    let most = limits::HEADERS_MAX;
+    let mut blocks = vec![genesis_block(bitcoin::Network::Regtest)];
+    for height in 1..=most {
+        let mut coinbase = fixture::transaction(OutPoint::null(), &[(1, 100)]);
+        coinbase.input[0].script_sig = height.to_be_bytes().to_vec().into();
+        let before = blocks.last().unwrap().block_hash();
+        blocks.push(fixture::solved(before, vec![coinbase]));
+    }
+    let blocks = blocks.into_iter().map(|block| {
+        let spent = vec![Vec::new(); block.txdata.len() - 1];
+        PackedBlock::from(&ConnectedBlock { block, spent })
+    });
+    let blocks: Vec<PackedBlock> = blocks.collect();
+    let raw: Vec<_> = blocks.iter().map(PackedBlock::raw).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let mut index = Index::open(dir.path(), Network::Regtest).unwrap();
+    index.update_raw(None, &raw).unwrap();
+    let view = View {
+        version: 1,
+        snapshot: index.snapshot(),
+        mempool: Arc::default(),
+        readiness: Readiness::Ready,
+        changes: Vec::new(),
+    };
+    let (_sender, views) = watch::channel(Some(Arc::new(view)));
+    let services = client::services(views, Arc::new(fixture::Node::default()));
+    let mut client = Client::connect(&services);
+    for (asked, told) in [(most - 1, most - 1), (most, most), (most + 1, most)] {
+        let line =
+            format!(r#"{{"id":1,"method":"blockchain.block.headers","params":[0,{asked}]}}"#);
+        let reply: Value = serde_json::from_str(&client.ask(&line).await).unwrap();
+        let result = &reply["result"];
+        assert_eq!(
+            (&result["count"], &result["max"]),
+            (&told.into(), &most.into())
+        );
+        let digits = result["hex"].as_str().unwrap().len();
+        assert_eq!(digits, usize::try_from(told).unwrap() * 160);
+    }
+}
+
+#[tokio::test]
+async fn acceptance_of_one_transaction_too_many_is_not_tested() {
+    let fixture = Fixture::three_blocks();
+    let mut client = Client::connect(&fixture.speaking(ProtocolVersion::V1_7));
+    let version = r#"{"id":0,"method":"server.version","params":["x","1.7"]}"#;
+    assert!(client.ask(version).await.contains("1.7"));
+    let raw = consensus::encode::serialize_hex(&fixture::transaction(OutPoint::null(), &[(1, 1)]));
+    for (count, code) in [
+        (limits::ACCEPT_TEST_MAX, None),
+        (limits::ACCEPT_TEST_MAX + 1, Some(-32602)),
+    ] {
+        let method = "blockchain.transaction.testmempoolaccept";
+        let line = json!({ "id": 1, "method": method, "params": [vec![&raw; count]] });
+        let reply: Value = serde_json::from_str(&client.ask(&line.to_string()).await).unwrap();
+        assert_eq!(reply["error"]["code"].as_i64(), code, "{reply}");
+        let told = reply["result"].as_array().map(Vec::len);
+        assert_eq!(told, code.is_none().then_some(count), "{reply}");
+    }
+}
+
+/// A connection without a descriptor waits until there is one, and nobody who is served notices.
+#[test]
+fn without_descriptors_connections_wait() -> Result<()> {
+    const DESCRIPTORS: usize = 64;
+    let node = Node::start(&node::Options::default())?;
+    let options = Options {
+        launcher: vec!["prlimit".into(), format!("--nofile={DESCRIPTORS}")],
+        ..Options::default()
+    };
+    let mut server = Loopback::start(&node, &options)?;
+    let mut polite = server.connect()?;
+    polite.call("server.ping", json!([]))?;
+    let many = connected(&server, DESCRIPTORS)?;
+    // One more, beyond all that there are.
+    let mut waiting = server.connect()?;
+    std::thread::sleep(SECOND);
+    ensure!(server.process().ended()?.is_none(), "{}", server.stderr());
+    polite.call("server.ping", json!([]))?;
+    let descriptors = format!("/proc/{}/fd", server.process().id());
+    let open = std::fs::read_dir(descriptors)?.count();
+    ensure!(open >= DESCRIPTORS, "{open} are in use");
+    node.mine(1)?;
+    std::thread::sleep(SECOND);
+    drop(many);
+    waiting.call("server.ping", json!([]))?;
+    let deadline = Instant::now() + 60 * SECOND;
+    let tip = |line: &mut Line| line.call("blockchain.headers.subscribe", json!([]));
+    while tip(&mut waiting)?["height"] != 1 {
+        ensure!(Instant::now() < deadline, "{}", server.stderr());
+        std::thread::sleep(SECOND / 10);
+    }
+    ensure!(server.stop()?.success(), "{}", server.stderr());
+    Ok(())
 }
 
 /// Half a line, a line a moment long, or none at all: what such clients make the process hold.

@@ -7,15 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bitcoin::constants::genesis_block;
-use bitcoin::{BlockHash, OutPoint, Transaction};
+use bitcoin::{BlockHash, OutPoint, Transaction, consensus};
 use claustrum::chain::{
     BlockPlace, ConnectedBlock, Height, Network, PackedBlock, ScriptHash, SpentOutput,
 };
 use claustrum::index::bulk::{BulkShape, PlannedBlock};
-use claustrum::index::{BlockFiles, Index, OpenBlockFile};
+use claustrum::index::{self, BlockFiles, Index, OpenBlockFile};
 use claustrum::limits;
 use claustrum::mempool::Mempool;
-use claustrum::query::{NobodyToAsk, Query, Readiness, SessionMemo, View};
+use claustrum::query::{Answer, Error, NobodyToAsk, Query, Readiness, SessionMemo, View};
+use claustrum::redact::{ClientOutpoint, ClientTxid};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -68,8 +69,9 @@ impl Payments {
             coinbase
         };
         let first = coinbase(1, scripts.into());
+        let funding = first.compute_txid();
         let pay = |n: u16| {
-            let mut made = transaction(OutPoint::new(first.compute_txid(), n.into()), &[(1, 100)]);
+            let mut made = transaction(OutPoint::new(funding, n.into()), &[(1, 100)]);
             made.output[0].script_pubkey = script(n);
             made
         };
@@ -198,4 +200,61 @@ fn what_a_session_keeps_is_within_its_bound_whatever_it_asks() {
     assert!(memo.bytes() <= bound);
     memo.clear();
     assert!(memo.is_empty() && memo.bytes() == 0);
+}
+
+#[test]
+fn a_transaction_one_byte_too_long_is_no_little_effort() {
+    let most = limits::LITTLE_EFFORT_BYTES;
+    let long = |bytes: usize| {
+        let mut made = transaction(OutPoint::null(), &[(1, 100)]);
+        made.input[0].script_sig = vec![1; bytes / 2].into();
+        let missing = bytes - consensus::serialize(&made).len();
+        made.input[0].script_sig = vec![1; bytes / 2 + missing].into();
+        assert_eq!(consensus::serialize(&made).len(), bytes);
+        made
+    };
+    let made = [long(most), long(most + 1)];
+    let txids = made.each_ref().map(Transaction::compute_txid);
+    let mut blocks = vec![genesis_block(bitcoin::Network::Regtest)];
+    for coinbase in made {
+        blocks.push(solved(
+            blocks[blocks.len() - 1].block_hash(),
+            vec![coinbase],
+        ));
+    }
+    let connected = blocks.into_iter().map(|block| {
+        let spent = Vec::new();
+        ConnectedBlock { block, spent }
+    });
+    let connected: Vec<ConnectedBlock> = connected.collect();
+    let chain = Payments::indexed(&connected);
+    let memo = SessionMemo::default();
+    for (txid, at_once) in txids.into_iter().zip([true, false]) {
+        let query = Query::Transaction(ClientTxid::new(txid));
+        let whole = memo.answer(&chain.view, &NobodyToAsk, &query);
+        assert!(matches!(whole, Ok(Answer::Transaction(_))));
+        let told = memo.answer_at_once(&chain.view, &query);
+        assert_eq!(told.is_some(), at_once);
+    }
+}
+
+#[test]
+fn a_spender_is_looked_for_among_so_many_transactions() {
+    let most = limits::SPENDER_SEARCH_MAX;
+    // Besides them, the coinbase of their block pays to the script whose outputs they spend, and is read first.
+    let payments = Payments::to(u16::try_from(most).unwrap());
+    let first = payments.view.snapshot.block_txids(Height(1)).unwrap();
+    let first = first.unwrap()[0];
+    for (read, found) in [(most, true), (most + 1, false)] {
+        let vout = u32::try_from(read - 2).unwrap();
+        let query = Query::Outpoint(ClientOutpoint::new(OutPoint::new(first, vout)));
+        match SessionMemo::default().answer(&payments.view, &NobodyToAsk, &query) {
+            Ok(Answer::Outpoint(status)) => assert!(found && status.spender.is_some(), "{read}"),
+            Err(error) => assert!(
+                !found && matches!(error, Error::Index(index::Error::TooMuch)),
+                "{read}"
+            ),
+            Ok(_) => panic!("another answer"),
+        }
+    }
 }

@@ -158,3 +158,45 @@ async fn a_subscription_in_a_batch_counts() {
     assert_eq!(notified(&mut client).await.1[0], script_hash(1));
     assert_silent(&mut client).await;
 }
+
+/// As many things as one session may have waiting for it, and as many sessions: each is told of each script, in its
+/// last state, and once for each block at most; somebody else is answered meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_that_touches_all_that_many_watch_is_told_to_each_once() {
+    const SESSIONS: usize = 40;
+    const SCRIPTS: u8 = 250;
+    let mut fixture = Fixture::new();
+    let funds: Vec<_> = (0..2).map(|_| fixture.mine(255, &[])[0]).collect();
+    let services = fixture.services();
+    let mut watching = Vec::new();
+    for _ in 0..SESSIONS {
+        let mut client = Client::connect(&services);
+        let members: Vec<String> = (0..SCRIPTS).map(subscribe).collect();
+        client.ask(&format!("[{}]", members.join(","))).await;
+        watching.push(client);
+    }
+    let mut other = Client::connect(&services);
+    let pays: Vec<(u8, u64)> = (0..SCRIPTS).map(|n| (n, 1000)).collect();
+    // Nobody reads between the two.
+    for funding in funds {
+        fixture.mine(255, &[(funding, &pays)]);
+        assert_eq!(other.ask(PING).await, PONG);
+    }
+    let mut statuses = serde_json::Map::new();
+    for n in 0..SCRIPTS {
+        let status = result(&other.ask(&subscribe(n)).await);
+        statuses.insert(script_hash(n), status);
+    }
+    let mut told = 0;
+    for client in &mut watching {
+        let mut last = serde_json::Map::new();
+        while last != statuses {
+            let (_, params) = notified(client).await;
+            last.insert(params[0].as_str().unwrap().to_owned(), params[1].clone());
+            told += 1;
+        }
+        assert_silent(client).await;
+    }
+    let once = SESSIONS * usize::from(SCRIPTS);
+    assert!((once..=2 * once).contains(&told), "{told}");
+}
