@@ -356,7 +356,12 @@ impl Index {
             self.forget(&dropped, &blocks)?;
         }
         self.recent = recent;
-        self.find_newest(&blocks, limits::TIP_FILES_MAX);
+        // Of many that come together, in catching up, the node may have written others since.
+        let files_max = match connect {
+            [_] => limits::TIP_FILES_MAX,
+            _ => limits::NEWEST_FILES_MAX,
+        };
+        self.find_newest(&blocks, files_max);
         self.renew(blocks, tables);
         self.failed = false;
         self.tend()?;

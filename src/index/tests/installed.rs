@@ -279,6 +279,27 @@ fn transactions_are_read_where_the_node_has_them() {
 }
 
 #[test]
+fn blocks_that_come_together_are_found_in_whichever_files_they_lie() {
+    let mut chain = Chain::new();
+    grow(&mut chain, 9);
+    let mut files = Files::default();
+    for connected in &chain.blocks {
+        files.add(&connected.block, true);
+    }
+    let mut index = in_memory_with(&options_with(32, SHAPE));
+    index.read_from(Arc::new(files)).unwrap();
+    index.update(None, &chain.blocks).unwrap();
+    for connected in &chain.blocks {
+        let txid = connected.block.txdata[0].compute_txid();
+        let found = index.snapshot().transaction(&txid).unwrap();
+        assert_eq!(
+            found.unwrap(),
+            encode::serialize(&connected.block.txdata[0])
+        );
+    }
+}
+
+#[test]
 fn files_that_are_gone_or_hold_something_else_are_noticed() {
     let (mut index, chain, files) = installed();
     let txid = chain.blocks[7].block.txdata[0].compute_txid();

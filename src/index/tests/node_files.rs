@@ -47,9 +47,13 @@ impl BlockFiles for Files {
         )))
     }
 
-    fn places(&self, blocks: &[BlockHash], _files_max: u32) -> Vec<Option<BlockPlace>> {
+    fn places(&self, blocks: &[BlockHash], files_max: u32) -> Vec<Option<BlockPlace>> {
+        let count = u32::try_from(self.bytes.len()).unwrap();
+        let lowest = count.saturating_sub(files_max);
         let places = blocks.iter().map(|hash| self.places.get(hash).copied());
-        places.collect()
+        places
+            .map(|place| place.filter(|place| place.file >= lowest))
+            .collect()
     }
 }
 
