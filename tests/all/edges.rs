@@ -213,12 +213,15 @@ fn without_descriptors_connections_wait() -> Result<()> {
     let many = connected(&server, DESCRIPTORS)?;
     // One more, beyond all that there are.
     let mut waiting = server.connect()?;
-    std::thread::sleep(SECOND);
+    let descriptors = format!("/proc/{}/fd", server.process().id());
+    let open = || Ok::<_, std::io::Error>(std::fs::read_dir(&descriptors)?.count());
+    let deadline = Instant::now() + 60 * SECOND;
+    while open()? < DESCRIPTORS {
+        ensure!(Instant::now() < deadline, "{} are in use", open()?);
+        std::thread::sleep(SECOND / 10);
+    }
     ensure!(server.process().ended()?.is_none(), "{}", server.stderr());
     polite.call("server.ping", json!([]))?;
-    let descriptors = format!("/proc/{}/fd", server.process().id());
-    let open = std::fs::read_dir(descriptors)?.count();
-    ensure!(open >= DESCRIPTORS, "{open} are in use");
     node.mine(1)?;
     std::thread::sleep(SECOND);
     drop(many);
