@@ -137,9 +137,7 @@ impl Figures {
 
 /// The one in the middle; `None` of nothing.
 fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied()
+    (!values.is_empty()).then(|| rig::figures::median(values))
 }
 
 /// With three digits that mean something.

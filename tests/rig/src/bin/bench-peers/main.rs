@@ -64,7 +64,10 @@ fn main() -> Result<()> {
     let names = contestants.iter().skip(1).map(|peer| peer.address.clone());
     let names = std::iter::once("examples/loopback".to_owned()).chain(names);
     let mut figures = Figures::begin(&arguments.json, names.collect())?;
-    println!("Load average at the beginning: {}", load_average()?);
+    println!(
+        "Load average at the beginning: {}",
+        rig::figures::load_average()?
+    );
     for round in 0..arguments.rounds {
         run_round(
             round,
@@ -75,7 +78,10 @@ fn main() -> Result<()> {
             &mut figures,
         )?;
     }
-    println!("Load average at the end: {}\n", load_average()?);
+    println!(
+        "Load average at the end: {}\n",
+        rig::figures::load_average()?
+    );
     print!("{}", figures.table());
     Ok(())
 }
@@ -209,10 +215,4 @@ fn is_ready(port: u16) -> Result<bool> {
 
 fn difference(after: Option<f64>, before: Option<f64>) -> Option<f64> {
     after.zip(before).map(|(after, before)| after - before)
-}
-
-fn load_average() -> Result<String> {
-    let text = std::fs::read_to_string("/proc/loadavg")?;
-    let words: Vec<&str> = text.split(' ').take(3).collect();
-    Ok(words.join(" "))
 }
