@@ -21,7 +21,7 @@ use super::{DialError, Outgoing, Target};
 /// Many times what Arti needs to write down the end of a stream.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// A circuit that only one connection may use; closed when it is dropped.
+/// A circuit that only one connection may use; closed [`LAST_WORDS`] after it is dropped.
 ///
 /// Arti's own way to connect hands out a stream and keeps the circuit: for minutes to an exit, to
 /// an onion service for ten minutes, and the descriptor for two days. So what its
